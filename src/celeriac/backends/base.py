@@ -1,13 +1,15 @@
 """The result backend port: keeps documents by task id, and tells who waits. It stores; it decides nothing.
 
-A document is bytes in Celery's result form (`wire.outcome` writes and reads it). Synchronous, shared by the threads of a
-process; every wait has a deadline.
+A document is bytes in Celery's result form (`wire.outcome` writes and reads it). Synchronous, shared by the threads of
+a process; every wait has a deadline.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from ..wire.message import Record
 
@@ -45,13 +47,14 @@ class Backend(Protocol):
 
     @property
     def identity(self) -> tuple[str, Any]:
-        """What makes two adapters neighbours: (engine, where), e.g. ("redis", (host, port, path)). `Broker.join` compares it;
-        `Backend.location` tells the rest."""
+        """What makes two adapters neighbours: (engine, where), e.g. ("redis", (host, port, path)). `Broker.join`
+        compares it; `location` tells the rest."""
         ...
 
     @property
     def location(self) -> Mapping[str, Any]:
-        """What the broker's one-step settlement must know beyond the identity, e.g. {"db": 1, "prefix": "celery-task-meta-"}."""
+        """What the broker's one-step settlement must know beyond the identity, e.g.
+        {"db": 1, "prefix": "celery-task-meta-"}."""
         ...
 
     def put_many(self, records: Sequence[Record]) -> None:
@@ -67,3 +70,12 @@ class Backend(Protocol):
     def watch(self) -> Watch:
         """A watch with a connection of its own."""
         ...
+
+
+class Opened(Struct, frozen=True):
+    """What an adapter's factory is called with (see `registry`)."""
+
+    url: str
+    options: Mapping[str, Any]
+    #: Seconds: connect and each command.
+    connect_timeout: float = 4.0

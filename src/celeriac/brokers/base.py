@@ -23,7 +23,7 @@ from ..wire.message import Message, Record
 class Capabilities(Struct, frozen=True):
     """What an engine can do, so that nothing above asks for its name."""
 
-    #: Delayed messages are stored as such at `publish` (`Outgoing.due`); else the worker puts them off when it reads them.
+    #: Delayed messages are stored as such at `publish` (`Outgoing.due`); else the worker puts them off as it reads them.
     native_delay: bool = False
     #: The most messages worth publishing or settling in one call.
     largest_batch: int = 1000
@@ -168,7 +168,8 @@ class Consumer(Protocol):
     def receive(self) -> Turn:
         """The answer of the call in flight.
 
-        Raises: OperationalError (deadline, connection lost); FencedError (the lease is gone: stop, nothing was settled).
+        Raises: OperationalError (deadline, connection lost); FencedError (the lease is gone: stop, nothing was
+        settled).
         """
         ...
 
@@ -253,7 +254,7 @@ class Broker(Protocol):
 
     def give_back(self, consumer: str, queues: Sequence[str], after: int) -> int:
         """Return what the consumer holds with receipts above `after` to the queue, to be taken next, without a
-        strike. Suspects go back to their shelf. Returns how many."""
+        strike. Suspects go back to their shelf. Returns the highest receipt that went back, `after` if none did."""
         ...
 
     def dismiss(self, consumer: str, queues: Sequence[str]) -> None:
