@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import InvalidTaskError, NotRegistered
+from ..foundation.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from .task import Task
 
-__all__ = ["TaskRegistry", "nearest"]
-
-
-def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:
-    """The names most like it, best first. `send_mail` finds `proj.tasks.send_mail`: the last part counts alone too."""
-    names = list(known)
-    close = difflib.get_close_matches(name, names, most)
-    last = name.rpartition(".")[2]
-    close += [other for other in names if other.rpartition(".")[2] == last and other not in close]
-    return close[:most]
+__all__ = ["TaskRegistry"]
 
 
 class TaskRegistry(dict[str, Any]):
@@ -34,9 +24,7 @@ class TaskRegistry(dict[str, Any]):
 
     def not_registered(self, name: Any) -> NotRegistered:
         """The error for a name that is not there: `str()` is the name's repr, as in Celery, with a hint after it."""
-        close = nearest(str(name), self)
-        hint = f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
-        return self.NotRegistered(f"{name!r}{hint}")
+        return self.NotRegistered(f"{name!r}{did_you_mean(str(name), self)}")
 
     def register(self, task: Task | type[Task]) -> None:
         """Add a task, or an instance of a task class, under its own name.

@@ -1,0 +1,296 @@
+"""`Settings`: the one view of all settings of an app, whatever they come from and in whichever order.
+
+Layers, the upper wins: environment (`CELERY_BROKER_URL`, `CELERY_RESULT_BACKEND`, …) > what was set explicitly
+(constructor, attribute, item, `update`) > added defaults > the config object > Celery's defaults. The config object is
+read on first need. Nothing here opens, imports or interprets anything.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from typing import Any, TypeVar
+
+from ..foundation.suggest import did_you_mean
+from .old_names import canonical
+from .reading import Layer, warn_if_misspelt
+from .table import SETTINGS, default_of
+
+__all__ = ["Settings"]
+
+_T = TypeVar("_T")
+_MISSING: Any = object()
+_SECRET = ("API", "TOKEN", "KEY", "SECRET", "PASS", "SIGNATURE")
+
+
+class Settings(MutableMapping[str, Any]):
+    """`app.conf`: attribute and item access, `update()`; old names and the namespace's are understood everywhere.
+
+    `load` gives the config object's layer; it is called once, at the first read.
+    Values read are kept as attributes of the instance, so that `conf.task_serializer` costs an attribute.
+    """
+
+    _namespace: str
+    #: Grows with every change: who keeps something derived from settings compares it.
+    _version: int
+
+    def __init__(
+        self, load: Callable[[], Layer | None] | None = None, explicit: Mapping[str, Any] | None = None, namespace: str = ""
+    ) -> None:
+        kept = self.__dict__
+        kept["_load"], kept["_namespace"], kept["_version"] = load, namespace, 0
+        kept["_layer"] = None if load is not None else Layer({}, {})
+        kept["_changes"], kept["_added"], kept["_defaults"] = {}, {}, {}
+        for key, value in (explicit or {}).items():
+            self[key] = value
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def __getattr__(self, key: str) -> Any:
+        if key.startswith("__"):
+            raise AttributeError(key)
+        try:
+            return self[key]
+        except KeyError:
+            raise AttributeError(f"there is no setting {key!r}{did_you_mean(key, SETTINGS)}") from None
+
+    def __getitem__(self, key: str) -> Any:
+        name = self._name(key)
+        if name in _COMPUTED:
+            return getattr(self, name)
+        return self._value(name)
+
+    def _value(self, name: str) -> Any:
+        """The value by the layers, kept for attribute access. Raises: KeyError."""
+        layer = self._configured()
+        for values in (self._changes, self._added, layer.values, layer.extras):
+            if name in values:
+                value = values[name]
+                break
+        else:
+            value = self._default(name)
+        if name not in _COMPUTED:
+            self.__dict__[name] = value
+        return value
+
+    def _default(self, name: str) -> Any:
+        # A default that is changed in place (`conf.beat_schedule["x"] = …`) must be the same object next time.
+        defaults: dict[str, Any] = self._defaults
+        if name not in defaults:
+            defaults[name] = default_of(name)
+        return defaults[name]
+
+    def _configured(self) -> Layer:
+        layer: Layer | None = self.__dict__["_layer"]
+        if layer is None:
+            # Set before loading: what runs during the load may read settings, and must not load again.
+            self.__dict__["_layer"] = layer = Layer({}, {})
+            try:
+                loaded = self.__dict__["_load"]()
+            except BaseException:
+                self.__dict__["_layer"] = None
+                raise
+            if loaded is not None:
+                self.__dict__["_layer"] = layer = loaded
+            self._forget_kept()
+        return layer
+
+    @property
+    def configured(self) -> bool:
+        """The config object has been read."""
+        return self.__dict__["_layer"] is not None
+
+    @property
+    def version(self) -> int:
+        """Grows with every change, in place changes of dicts excepted."""
+        return self._version
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and (key in _COMPUTED or self.get(key, _MISSING) is not _MISSING)
+
+    def __iter__(self) -> Iterator[str]:
+        layer = self._configured()
+        yield from dict.fromkeys((*SETTINGS, *layer.extras, *self._added, *self._changes))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def first(self, *keys: str) -> Any:
+        """The first of these that has a value other than None."""
+        return next((value for value in map(self.get, keys) if value is not None), None)
+
+    def value_set_for(self, key: str) -> bool:
+        """Somebody set it: it is not a default."""
+        return self.origin(key) != "default"
+
+    def origin(self, key: str) -> str:
+        """Where the value comes from: `environment`, `explicit`, `added default`, the config object's description or
+        `default`."""
+        name = self._name(key)
+        if os.environ.get(_ENVIRONMENT.get(name, "")):
+            return "environment"
+        if name in self._changes:
+            return "explicit"
+        if name in self._added:
+            return "added default"
+        layer = self._configured()
+        return layer.origin or "config" if name in layer.values or name in layer.extras else "default"
+
+    def without_defaults(self) -> dict[str, Any]:
+        """What was set, by whomever."""
+        return {key: self[key] for key in self if self.value_set_for(key)}
+
+    def table(self, with_defaults: bool = False, censored: bool = True) -> dict[str, Any]:
+        """Names and values for people; with `censored`, secrets are shown as asterisks."""
+        shown = dict(self) if with_defaults else self.without_defaults()
+        shown = {key: value for key, value in shown.items() if not key.startswith("_")}
+        return {key: _censored(key, value) for key, value in shown.items()} if censored else shown
+
+    def humanize(self, with_defaults: bool = False, censored: bool = True) -> str:
+        """One line a setting."""
+        return "\n".join(f"{key}: {value!r}" for key, value in self.table(with_defaults, censored).items())
+
+    def __repr__(self) -> str:
+        return f"<Settings: {self.table()!r}>"
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        self._set(key, value)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._set(key, value)
+
+    def _set(self, key: str, value: Any) -> None:
+        name = self._name(key)
+        if name not in SETTINGS:
+            warn_if_misspelt(key, self._namespace)
+        self._changes[name] = value
+        self._forget_kept()
+
+    def __delitem__(self, key: str) -> None:
+        """Forget what was set explicitly. Raises: KeyError where nothing was."""
+        del self._changes[self._name(key)]
+        self._forget_kept()
+
+    def __delattr__(self, key: str) -> None:
+        try:
+            del self[key]
+        except KeyError:
+            raise AttributeError(key) from None
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """Set it explicitly unless somebody has."""
+        if self._name(key) not in self._changes and (not self.configured or not self.value_set_for(key)):
+            self[key] = default
+            return default
+        return self[key]
+
+    def clear(self) -> None:
+        """Forget everything that was set explicitly."""
+        self._changes.clear()
+        self._forget_kept()
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What was set explicitly: with the config object it rebuilds these settings elsewhere."""
+        return dict(self._changes)
+
+    def add_defaults(self, defaults: Mapping[str, Any]) -> None:
+        """Put these under what is set explicitly and, as in Celery, over the config object."""
+        self.__dict__["_added"] = {self._name(key): value for key, value in defaults.items()} | self._added
+        self._forget_kept()
+
+    def reload(self, load: Callable[[], Layer | None], namespace: str) -> None:
+        """Take the config object's layer from elsewhere from now on. What was set explicitly stays."""
+        self.__dict__.update(_load=load, _namespace=namespace, _layer=None)
+        self._forget_kept()
+
+    def copy(self) -> Settings:
+        """Settings of their own with the same values."""
+        layer = self._configured()
+        twin = Settings(lambda: layer, namespace=self._namespace)
+        twin._changes.update(self._changes)
+        twin._added.update(self._added)
+        twin._defaults.update((key, dict(value) if isinstance(value, dict) else value) for key, value in self._defaults.items())
+        return twin
+
+    __copy__ = copy
+
+    def _name(self, key: str) -> str:
+        if key in SETTINGS:
+            return key
+        match = canonical(key, self._namespace) or canonical(key)
+        return key if match is None else match.name
+
+    def _forget_kept(self) -> None:
+        kept = self.__dict__
+        for key in [key for key in kept if not key.startswith("_")]:
+            del kept[key]
+        kept["_version"] += 1
+
+    # -- settings that depend on others, or on the environment of the moment -------------------------------------------
+
+    @property
+    def broker_url(self) -> Any:
+        """Where messages go; None: nothing was set. `CELERY_BROKER_URL` overrides."""
+        return self._environment("broker_url") or self._value("broker_url") or self._value("broker_host")
+
+    @property
+    def broker_read_url(self) -> Any:
+        """Where workers consume: `broker_url` unless set."""
+        return self._environment("broker_read_url") or self._value("broker_read_url") or self.broker_url
+
+    @property
+    def broker_write_url(self) -> Any:
+        """Where producers publish: `broker_url` unless set."""
+        return self._environment("broker_write_url") or self._value("broker_write_url") or self.broker_url
+
+    @property
+    def result_backend(self) -> Any:
+        """Where results are kept; None: nothing was set. `CELERY_RESULT_BACKEND` overrides."""
+        return self._environment("result_backend") or self._value("result_backend")
+
+    @property
+    def task_default_exchange(self) -> Any:
+        """The default queue's name unless set."""
+        return self._value("task_default_exchange") or self.task_default_queue
+
+    @property
+    def task_default_routing_key(self) -> Any:
+        """The default queue's name unless set."""
+        return self._value("task_default_routing_key") or self.task_default_queue
+
+    @property
+    def timezone(self) -> Any:
+        """The zone's name, or Django's `TIME_ZONE`, or None."""
+        own = self._value("timezone")
+        return own if own is not None else self.get("TIME_ZONE")
+
+    def _environment(self, name: str) -> str | None:
+        return os.environ.get(_ENVIRONMENT[name]) or None
+
+
+_ENVIRONMENT = {
+    "broker_url": "CELERY_BROKER_URL",
+    "broker_read_url": "CELERY_BROKER_READ_URL",
+    "broker_write_url": "CELERY_BROKER_WRITE_URL",
+    "result_backend": "CELERY_RESULT_BACKEND",
+}
+_COMPUTED = frozenset(name for name, member in vars(Settings).items() if isinstance(member, property) and name in SETTINGS)
+
+
+def _censored(key: str, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {inner: _censored(str(inner), one) for inner, one in value.items()}
+    if value and any(word in key.upper() for word in _SECRET) and isinstance(value, (str, bytes)):
+        return "********"
+    return _without_password(value) if isinstance(value, str) else value
+
+
+def _without_password(text: str) -> str:
+    scheme, mark, rest = text.partition("://")
+    user, at, host = rest.rpartition("@")
+    if not (mark and at) or ":" not in user:
+        return text
+    return f"{scheme}://{user.partition(':')[0]}:**@{host}"
