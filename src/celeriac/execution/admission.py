@@ -1,0 +1,136 @@
+"""Admission: what is to run now, and what becomes of a message that is not. Decides without I/O, and never raises: whatever
+is in a message, the answer is work or a settlement."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from ..brokers.base import Delivery, Settlement, Verdict
+from ..client.request import Context
+from ..errors import (
+    CeleriacError,
+    ContentDisallowed,
+    InvalidTaskError,
+    NotRegistered,
+    TaskRevokedError,
+    UnsupportedMessage,
+)
+from ..foundation import dates
+from ..wire import envelope, protocol1, protocol2
+from ..wire.message import Message
+from .records import Records
+
+if TYPE_CHECKING:
+    from ..client.task import Task
+
+logger = logging.getLogger("celery.worker.strategy")
+problems = logging.getLogger("celery.worker.consumer")
+
+#: One word of a dead letter's reason for each error that keeps a message from running.
+_REASONS: tuple[tuple[type[CeleriacError], str], ...] = (
+    (ContentDisallowed, "disallowed"),
+    (NotRegistered, "unregistered"),
+    (UnsupportedMessage, "unsupported"),
+    (InvalidTaskError, "invalid"),
+)
+
+
+class Admitted(Struct):
+    """A delivery that is to run."""
+
+    delivery: Delivery
+    task: Any
+    request: Context
+    args: Any
+    kwargs: Any
+    #: To be acknowledged before the run (`acks_late=False`, set explicitly).
+    early: bool = False
+    acknowledged: bool = False
+
+    def acknowledge(self) -> None:
+        """The broker has forgotten the message: the settlement only stores and publishes."""
+        self.early, self.acknowledged = False, True
+
+
+class Admission:
+    """`tasks` by name; `accept` content types; `records` for the states of what does not run."""
+
+    def __init__(
+        self, tasks: Mapping[str, Task[..., Any]], accept: frozenset[str], records: Records, hostname: str
+    ) -> None:
+        self._tasks = tasks
+        self._accept = accept
+        self._records = records
+        self._hostname = hostname
+
+    def admit(self, delivery: Delivery, now: float) -> Admitted | Settlement:
+        """`now` by the server's clock, seconds since the epoch."""
+        message: Message | None = None
+        try:
+            message = envelope.decode(delivery.payload)
+            headers = message.headers
+            if "task" not in headers:
+                message = protocol1.to_protocol2(message)
+                headers = message.headers
+            if headers.get("eta"):
+                due = dates.epoch(headers["eta"])
+                if due > now:
+                    return Settlement(delivery, Verdict.PUT_OFF, due=due)
+            return self._enter(delivery, message, now)
+        except CeleriacError as error:
+            return self._refuse(delivery, message, error)
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+            # A header of the wrong shape, deep inside: the message is at fault, and the next one is not.
+            return self._refuse(delivery, message, InvalidTaskError(f"{type(error).__name__}: {error}"))
+
+    def _enter(self, delivery: Delivery, message: Message, now: float) -> Admitted | Settlement:
+        name = message.headers["task"]
+        try:
+            task = self._tasks[name]
+        except KeyError:
+            raise NotRegistered(f"no task of this worker is named {name!r}") from None
+        args, kwargs, embed = protocol2.read_body(message, self._accept)
+        if embed.get("chord"):
+            raise UnsupportedMessage("it is a member of a chord, which this version cannot count")
+        request = Context.from_message(
+            message, args, kwargs, embed, hostname=self._hostname, redelivered=delivery.strikes > 0
+        )
+        if request.expires and dates.epoch(request.expires) < now:
+            return self._expired(delivery, task, request)
+        if logger.isEnabledFor(logging.INFO):
+            logger.info("Task %s[%s] received", name, request.id)
+        return Admitted(delivery, task, request, args, kwargs, task.acks_late is False)
+
+    def _expired(self, delivery: Delivery, task: Task[..., Any], request: Context) -> Settlement:
+        logger.info("Discarding revoked task: %s[%s]", task.name, request.id)
+        record = None
+        if not request.ignores_result(task.ignore_result):
+            record = self._records.revoked(request, TaskRevokedError("expired"))
+        return Settlement(delivery, record=record)
+
+    def _refuse(self, delivery: Delivery, message: Message | None, error: CeleriacError) -> Settlement:
+        """Keep it as a dead letter, and tell whoever waits for its result."""
+        reason = next((word for kind, word in _REASONS if isinstance(error, kind)), "undecodable")
+        headers: Mapping[str, Any] = message.headers if message is not None else {}
+        task, task_id = _text(headers.get("task")), _text(headers.get("id"))
+        problems.error(
+            "A message of queue %r cannot run and is kept as a dead letter (%s): %s [task %s, id %s]",
+            delivery.queue, reason, error, task or "unknown", task_id or "unknown",
+        )  # fmt: skip
+        record = None
+        if task_id and not headers.get("ignore_result"):
+            try:
+                record = self._records.failure(Context(id=task_id, task=task), error, None)
+            except CeleriacError:
+                problems.exception("the refusal of %s cannot be stored", task_id)
+        return Settlement(
+            delivery, Verdict.DEAD, record=record, reason=reason, detail=str(error), task=task, task_id=task_id
+        )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,79 @@
+"""Follow-ups: the messages that an outcome causes - callbacks and the next link of a chain, or errbacks. They are made
+here and published by the settlement. Their ids are derived from the task's, so that a run repeated after a crash causes
+the same messages again and not others."""
+
+from __future__ import annotations
+
+import inspect
+import uuid
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..brokers.base import Outgoing
+from ..client.request import Context
+from ..client.signature import Signature
+
+if TYPE_CHECKING:
+    from ..client.app import Celery
+
+_NAMESPACE = uuid.UUID("5e1e71ac-0000-4000-8000-000000000001")
+
+#: (message, its task's id)
+Caused = tuple[Outgoing, str]
+
+
+def on_success(app: Celery, request: Context, value: Any) -> list[Caused]:
+    """Callbacks with the value, and the next link of the chain with the rest of it. Raises: EncodeError."""
+    caused = [_call(app, request, spec, (value,), f"callback:{n}") for n, spec in enumerate(request.callbacks or ())]
+    chain = list(request.chain or ())
+    if chain:
+        caused.append(_call(app, request, chain.pop(), (value,), "chain", chain=chain))
+    return caused
+
+
+def on_failure(
+    app: Celery, request: Context, error: BaseException, traceback: str
+) -> tuple[list[Outgoing], list[Callable[[], Any]]]:
+    """Errbacks: messages for those that take the task's id, calls for those that take (request, exc, traceback), which
+    Celery too makes where the task failed, since an exception does not travel."""
+    messages: list[Outgoing] = []
+    calls: list[Callable[[], Any]] = []
+    for n, spec in enumerate(request.errbacks or ()):
+        signature = Signature.from_dict(dict(spec), app=app)
+        task = app.tasks.get(signature.task)
+        if task is not None and _takes_three(task) and not signature.args:
+            calls.append(_new_style(task, signature, request, error, traceback))
+        else:
+            messages.append(_call(app, request, spec, (request.id,), f"errback:{n}")[0])
+    return messages, calls
+
+
+def _call(
+    app: Celery, request: Context, spec: Mapping[str, Any], args: tuple[Any, ...], role: str, **options: Any
+) -> Caused:
+    signature = Signature.from_dict(dict(spec), app=app)
+    task_id = signature.options.get("task_id") or str(uuid.uuid5(_NAMESPACE, f"{request.id}:{role}"))
+    outgoing = signature.prepare(
+        args,
+        task_id=task_id,
+        root_id=request.root_id or request.id,
+        parent_id=request.id,
+        **options,
+    )
+    return outgoing, task_id
+
+
+def _takes_three(task: Any) -> bool:
+    """Whether an errback's body takes more than the id of the failed task."""
+    try:
+        parameters = inspect.signature(task.run).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return len(positional) > 1 or any(p.kind is p.VAR_POSITIONAL for p in parameters)
+
+
+def _new_style(
+    task: Any, signature: Signature, request: Context, error: BaseException, traceback: str
+) -> Callable[[], Any]:
+    return lambda: task(request, error, traceback, **(signature.kwargs or {}))

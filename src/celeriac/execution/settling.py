@@ -1,0 +1,114 @@
+"""From an outcome to a settlement: what is stored, what is published, what becomes of the delivery. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from ..brokers.base import Outgoing, Settlement, Verdict
+from . import follow_up
+from .admission import Admitted
+from .outcome import Failure, Outcome, Rejected, Retried, Success, traceback_text
+from .records import Records
+
+if TYPE_CHECKING:
+    from ..client.app import Celery
+
+
+class Settled(Struct, frozen=True):
+    """The settlement (None: nothing left to do), the outcome that it stands for, and what is to be called here."""
+
+    settlement: Settlement | None
+    outcome: Outcome
+    calls: tuple[Callable[[], Any], ...] = ()
+
+
+class Settling:
+    """Makes settlements for the tasks of one app."""
+
+    def __init__(self, app: Celery, records: Records) -> None:
+        self._app = app
+        self.records = records
+
+    def settle(self, work: Admitted, outcome: Outcome) -> Settled:
+        """Never raises: what cannot be written or published makes the outcome a failure."""
+        if isinstance(outcome, Success):
+            return self._success(work, outcome)
+        if isinstance(outcome, Failure):
+            return self._failure(work, outcome)
+        if isinstance(outcome, Retried):
+            return self._retried(work, outcome)
+        if isinstance(outcome, Rejected):
+            return self._rejected(work, outcome)
+        return _done(work, outcome, None, ())
+
+    def _success(self, work: Admitted, outcome: Success) -> Settled:
+        request = work.request
+        try:
+            messages: tuple[Outgoing, ...] = ()
+            children: list[Any] = []
+            if request.callbacks or request.chain:
+                caused = follow_up.on_success(self._app, request, outcome.value)
+                messages = tuple(outgoing for outgoing, _ in caused)
+                children = [[[task_id, None], None] for _, task_id in caused]
+            record = None
+            if not request.ignores_result(work.task.ignore_result):
+                record = self.records.success(request, outcome.value, children)
+        except Exception as error:  # EncodeError mostly; a value may run any code when it is written
+            return self._failure(work, Failure(error, traceback_text(error, __file__)))
+        return _done(work, outcome, record, messages)
+
+    def _failure(self, work: Admitted, outcome: Failure) -> Settled:
+        request, task = work.request, work.task
+        record = None
+        if not request.ignores_result(task.ignore_result) or task.store_errors_even_if_ignored:
+            record = self.records.failure(request, outcome.error, outcome.traceback)
+        messages: list[Outgoing] = []
+        calls: list[Callable[[], Any]] = []
+        if request.errbacks:
+            messages, calls = follow_up.on_failure(self._app, request, outcome.error, outcome.traceback)
+        return _done(work, outcome, record, tuple(messages), tuple(calls))
+
+    def _retried(self, work: Admitted, outcome: Retried) -> Settled:
+        request = work.request
+        record = None
+        if not request.ignores_result(work.task.ignore_result):
+            record = self.records.retry(request, outcome.retry.exc or outcome.retry, outcome.traceback)
+        return _done(work, outcome, record, ())
+
+    def _rejected(self, work: Admitted, outcome: Rejected) -> Settled:
+        if work.acknowledged:
+            return Settled(None, outcome)
+        delivery = work.delivery
+        if outcome.requeue:
+            verdict = Settlement(delivery, Verdict.REQUEUE, shelf=delivery.shelf, strikes=delivery.strikes)
+        else:
+            verdict = Settlement(
+                delivery,
+                Verdict.DEAD,
+                reason="rejected",
+                detail=str(outcome.reason),
+                task=work.task.name,
+                task_id=work.request.id or "",
+            )
+        return Settled(verdict, outcome)
+
+
+def _done(
+    work: Admitted,
+    outcome: Outcome,
+    record: Any,
+    messages: tuple[Outgoing, ...],
+    calls: tuple[Callable[[], Any], ...] = (),
+) -> Settled:
+    request = work.request
+    own = request._follow_ups
+    if own:  # the message of a retry
+        messages = (*own, *messages)
+    if work.acknowledged:
+        if record is None and not messages:
+            return Settled(None, outcome, calls)
+        return Settled(Settlement(None, Verdict.DONE, record, messages), outcome, calls)
+    return Settled(Settlement(work.delivery, Verdict.DONE, record, messages), outcome, calls)

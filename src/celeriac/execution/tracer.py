@@ -1,0 +1,178 @@
+"""The tracer: runs the user's code and says how it ended. A pipeline of small steps over one value:
+enter, run, judge, settle, leave. It neither acknowledges, nor stores, nor publishes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..brokers.base import Settlement
+from ..client import current
+from ..client.request import Context
+from ..client.task import Task
+from ..errors import Ignore, Reject, Retry
+from ..states import FAILURE, RETRY, SUCCESS
+from . import outcome as outcomes
+from .admission import Admitted
+from .outcome import ExceptionInfo, Failure, Ignored, Outcome, Rejected, Retried, Success
+from .settling import Settling
+
+if TYPE_CHECKING:
+    from ..backends.base import Backend
+
+logger = logging.getLogger("celery.app.trace")
+
+_HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
+
+
+class Tracer:
+    """`settling` turns outcomes into settlements; `backend` stores STARTED at once where a task asks for it."""
+
+    def __init__(
+        self, settling: Settling, backend: Backend | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._settling = settling
+        self._backend = backend
+        self._clock = clock
+        self._hooked: dict[type, frozenset[str]] = {}
+
+    def trace(self, work: Admitted) -> Settlement | None:
+        """Run it. Returns what becomes of its delivery; None if nothing is left to do. Raises nothing."""
+        task, request = work.task, work.request
+        token = current.push(task, request)
+        try:
+            began = self._clock()
+            result = self.run(task, request, work.args, work.kwargs)
+            settlement = self._settling.settle(work, result)
+            if settlement.outcome is not result:  # the value could not be written, say
+                result = settlement.outcome
+            self.leave(task, request, result, self._clock() - began)
+            for call in settlement.calls:
+                _guarded(call, task, request, "an errback")
+        finally:
+            current.pop(token)
+        return settlement.settlement
+
+    def run(self, task: Task[..., Any], request: Context, args: Any, kwargs: Any) -> Outcome:
+        """The body, and what its end means."""
+        try:
+            if task.track_started:
+                self._started(task, request)
+            if "before_start" in self._hooks(task):
+                task.before_start(request.id or "", args, kwargs)
+            return Success(_body(task)(*args, **kwargs))
+        except BaseException as error:  # SystemExit and its like too: nothing a task raises may end its runner
+            return judge(task, error)
+
+    def leave(self, task: Task[..., Any], request: Context, result: Outcome, seconds: float) -> None:
+        """Hooks and the log line."""
+        hooks = self._hooks(task)
+        if hooks:
+            _call_hooks(task, request, result, hooks)
+        log(task, request, result, seconds)
+
+    def _started(self, task: Task[..., Any], request: Context) -> None:
+        record = self._settling.records.started(request, os.getpid(), request.hostname or "")
+        if record is not None and self._backend is not None and not request.ignores_result(task.ignore_result):
+            self._backend.put_many([record])
+
+    def _hooks(self, task: Task[..., Any]) -> frozenset[str]:
+        """The hooks that the task's class overrides: most have none, and then none is called."""
+        kind = type(task)
+        found = self._hooked.get(kind)
+        if found is None:
+            found = frozenset(name for name in _HOOKS if getattr(kind, name) is not getattr(Task, name))
+            self._hooked[kind] = found
+        return found
+
+
+def _body(task: Task[..., Any]) -> Callable[..., Any]:
+    """`run`, or `__call__` where the class has its own (the request is pushed already, so ours would do so twice)."""
+    return task.run if type(task).__call__ is Task.__call__ else task
+
+
+def judge(task: Task[..., Any], error: BaseException) -> Outcome:
+    """What an exception out of a body means; automatic retries are decided here."""
+    if isinstance(error, Exception) and not isinstance(error, (Retry, Ignore, Reject)) and task.autoretry_for:
+        try:
+            task.autoretry(error)
+        except BaseException as decided:
+            error = decided
+    if isinstance(error, Retry):
+        return Retried(error, outcomes.traceback_text(error, __file__))
+    if isinstance(error, Ignore):
+        return Ignored()
+    if isinstance(error, Reject):
+        return Rejected(error.reason, error.requeue)
+    text = outcomes.traceback_text(error, __file__)
+    return Failure(error, text, isinstance(error, tuple(task.throws or ())))
+
+
+def _call_hooks(task: Task[..., Any], request: Context, result: Outcome, hooks: frozenset[str]) -> None:
+    task_id, args, kwargs = request.id or "", request.args, request.kwargs
+    einfo: ExceptionInfo | None = None
+    after: tuple[str, Any] | None = None
+    calls: list[tuple[str, Callable[[], None]]] = []
+    if isinstance(result, Success):
+        value = result.value
+        calls.append(("on_success", lambda: task.on_success(value, task_id, args, kwargs)))
+        after = (SUCCESS, value)
+    elif isinstance(result, Failure):
+        error = result.error
+        einfo = ExceptionInfo(error, result.traceback)
+        calls.append(("on_failure", lambda: task.on_failure(error, task_id, args, kwargs, einfo)))
+        after = (FAILURE, error)
+    elif isinstance(result, Retried):
+        reason = result.retry.exc or result.retry
+        einfo = ExceptionInfo(reason, result.traceback)
+        calls.append(("on_retry", lambda: task.on_retry(reason, task_id, args, kwargs, einfo)))
+        after = (RETRY, reason)
+    if after is not None:
+        status, retval = after
+        calls.append(("after_return", lambda: task.after_return(status, retval, task_id, args, kwargs, einfo)))
+    for name, call in calls:
+        if name in hooks:
+            _guarded(call, task, request, name)
+
+
+def _guarded(call: Callable[[], Any], task: Task[..., Any], request: Context, what: str) -> None:
+    """Hooks come after the verdict: what they raise is told, and changes nothing."""
+    try:
+        call()
+    except BaseException:
+        logger.exception("Task %s[%s]: %s raised", task.name, request.id, what)
+
+
+def log(task: Task[..., Any], request: Context, result: Outcome, seconds: float) -> None:
+    """Celery's line for the outcome, made only where the level is on."""
+    name, task_id = request.shadow or task.name, request.id
+    if isinstance(result, Success):
+        if logger.isEnabledFor(logging.INFO):
+            logger.info("Task %s[%s] succeeded in %ss: %s", name, task_id, seconds, _shown(task, result.value))
+    elif isinstance(result, Failure):
+        if result.expected:
+            logger.info("Task %s[%s] raised expected: %r", name, task_id, result.error)
+        else:
+            logger.error("Task %s[%s] raised unexpected: %s\n%s", name, task_id, _repr(result.error), result.traceback)
+    elif isinstance(result, Retried):
+        logger.info("Task %s[%s] retry: %s", name, task_id, result.retry)
+    elif isinstance(result, Rejected):
+        logger.warning("Task %s[%s] rejected: %s", name, task_id, result.reason)
+    else:
+        logger.info("Task %s[%s] ignored", name, task_id)
+
+
+def _shown(task: Task[..., Any], value: object) -> str:
+    from ..foundation.reprs import bounded
+
+    return bounded(value, task.resultrepr_maxsize)
+
+
+def _repr(error: BaseException) -> str:
+    try:
+        return repr(error)
+    except Exception:
+        return f"<{type(error).__name__} without a repr>"

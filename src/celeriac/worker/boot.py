@@ -1,0 +1,205 @@
+"""The template process: loads the app once, then forks a runner whenever the supervisor asks.
+
+    python -m celeriac.worker.boot LINE_FD BOARD_FD SLOTS SUPERVISOR_PID    (WorkerOptions as JSON on stdin)
+    python -m celeriac.worker.boot LINE_FD BOARD_FD SLOTS SUPERVISOR_PID SLOT CONSUMER    (one runner, nothing shared)
+
+It stays single-threaded and opens no socket, so that a fork of it is sound. If loading the app started threads or opened
+sockets, forking would copy them half: they are named in a warning and runners start from a clean interpreter instead.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import traceback
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from . import lines, loaded, orphans
+from .options import WorkerOptions
+from .runner.start import run_runner
+from .supervisor.board import Board
+
+if TYPE_CHECKING:
+    from .loaded import Loaded
+
+#: A runner that could not start at all.
+EX_SOFTWARE = 70
+
+
+def main(arguments: list[str]) -> int:
+    line_fd, board_fd, slots, parent, *runner = arguments
+    orphans.die_with_parent(int(parent))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
+        # The supervisor decides; a Ctrl-C in the terminal reaches this process too.
+        signal.signal(number, signal.SIG_IGN)
+    options_json = sys.stdin.buffer.read()
+    options = msgspec.json.decode(options_json, type=WorkerOptions)
+    line = lines.adopt(int(line_fd))
+    board = Board(int(slots), int(board_fd))
+    try:
+        app = loaded.load(options)
+    except BaseException as error:  # whatever a user's module raises, SystemExit included, is shown as it is
+        line.say("failed", error=_shown(error))
+        return EX_SOFTWARE
+    if runner:
+        slot, consumer = runner
+        return run_runner(app, line, board, int(slot), consumer)
+    return Template(app, line, board, options_json).serve()
+
+
+class Template:
+    """Answers `fork` lines until its supervisor is gone."""
+
+    def __init__(self, app: Loaded, line: lines.Line, board: Board, options_json: bytes) -> None:
+        self._app = app
+        self._line = line
+        self._board = board
+        self._options_json = options_json
+        self._burden = burden()
+        self._clean = _start_clean(app, self._burden)
+        self._pids: set[int] = set()
+        self._wakeup, there = os.pipe()
+        os.set_blocking(there, False)
+        os.set_blocking(self._wakeup, False)
+        self._wakeup_there = there
+
+    def serve(self) -> int:
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.set_wakeup_fd(self._wakeup_there, warn_on_full_buffer=False)
+        self._line.say("hello", plan=msgspec.to_builtins(self._app.plan), warning=self._warning())
+        gc.collect()
+        gc.freeze()  # what is loaded stays out of collections, so that runners share its pages
+        while not self._line.closed:
+            for word, more in self._wait():
+                if word == "fork":
+                    exit_code = self._fork(more["slot"], more["consumer"])
+                    if exit_code is not None:
+                        return exit_code
+            self._reap()
+        return 0
+
+    def _wait(self) -> list[tuple[str, dict[str, object]]]:
+        import select  # a builtin of the interpreter, first needed here
+
+        readable, _, _ = select.select([self._line, self._wakeup], [], [])
+        if self._wakeup in readable:
+            os.read(self._wakeup, 4096)
+        return self._line.said(most_fds=64) if self._line in readable else []
+
+    def _fork(self, slot: int, consumer: str) -> int | None:
+        """In the template None; in a forked runner its exit code, once it has ended."""
+        fd = self._line.take_fd()
+        if self._clean:
+            pid = self._spawn(fd, slot, consumer)
+        else:
+            pid = os.fork()
+            if pid == 0:
+                return self._become_runner(fd, slot, consumer)
+        os.close(fd)
+        self._pids.add(pid)
+        self._line.say("forked", slot=slot, consumer=consumer, pid=pid)
+        return None
+
+    def _become_runner(self, fd: int, slot: int, consumer: str) -> int:
+        template = os.getppid()
+        orphans.die_with_parent(template)
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._line.close()
+        os.close(self._wakeup)
+        os.close(self._wakeup_there)
+        random.seed()
+        return run_runner(self._app, lines.adopt(fd), self._board, slot, consumer)
+
+    def _spawn(self, fd: int, slot: int, consumer: str) -> int:
+        child = subprocess.Popen(
+            [
+                sys.executable,
+                *subprocess._args_from_interpreter_flags(),  # type: ignore[attr-defined]  # as the supervisor does
+                "-m",
+                "celeriac.worker.boot",
+                *(str(fd), str(self._board.fd), str(self._board.slots), str(os.getpid()), str(slot), consumer),
+            ],
+            stdin=subprocess.PIPE,
+            pass_fds=(fd, self._board.fd),
+        )
+        assert child.stdin is not None
+        child.stdin.write(self._options_json)
+        child.stdin.close()
+        child.returncode = 0  # `_reap` waits for it, not Popen
+        return child.pid
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid in self._pids:
+                self._pids.discard(pid)
+                self._line.say("exited", pid=pid, status=status)
+
+    def _warning(self) -> str:
+        if not self._clean or not self._burden:
+            return ""
+        return (
+            f"loading the app left {', '.join(self._burden)}: runners start from a clean interpreter instead of a fork. "
+            "Open such things in the task or on first use, or set worker_pool_start_method to 'fork' or 'spawn'."
+        )
+
+
+def burden() -> list[str]:
+    """What a fork of this process would copy half: threads, and sockets beside the supervisor's line."""
+    found = [f"thread {thread.name!r}" for thread in threading.enumerate() if thread is not threading.main_thread()]
+    try:
+        native = len(os.listdir("/proc/self/task")) - 1 - len(found)
+        links = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if _is_link(fd)]
+    except OSError:
+        return found
+    if native > 0:
+        found.append(f"{native} native thread(s)")
+    sockets = sum(link.startswith("socket:") for link in links) - _inherited_sockets()
+    if sockets > 0:
+        found.append(f"{sockets} open socket(s)")
+    return found
+
+
+def _is_link(fd: str) -> bool:
+    return os.path.islink(f"/proc/self/fd/{fd}")
+
+
+def _inherited_sockets() -> int:
+    """The line, and standard streams that are sockets themselves."""
+    standard = sum(os.path.islink(path) and os.readlink(path).startswith("socket:") for path in _STANDARD)
+    return 1 + standard
+
+
+_STANDARD = [f"/proc/self/fd/{fd}" for fd in (0, 1, 2)]
+
+
+def _start_clean(app: Loaded, found: list[str]) -> bool:
+    if app.start_method == "fork":
+        return False
+    return app.start_method == "spawn" or bool(found)
+
+
+def _shown(error: BaseException) -> str:
+    """The user's traceback from the first frame outside this package on, or a clear line for our own errors."""
+    return "".join(traceback.format_exception(error))
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # No interpreter shutdown: threads that tasks left behind must not keep a runner alive.
+    os._exit(code)

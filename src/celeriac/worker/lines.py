@@ -1,0 +1,82 @@
+"""Text lines over a stream socket: how supervisor, template and runners talk. A word, then JSON if there is more to say.
+
+    supervisor -> runner    wake | quiet | resume | quarantine | stop
+    runner -> supervisor    ready | idle | quieted | quarantined {"ran": 0|1}
+    supervisor -> template  fork {"slot": 0, "consumer": "…"}   (with the runner's end of its line as a descriptor)
+    template -> supervisor  hello {…} | failed {"error": "…"} | forked {"slot": 0, "pid": 1} | exited {"pid": 1, "status": 9}
+
+End of file means that the other side is dead: nothing else tells so quickly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from typing import Any
+
+
+class Line:
+    """One end. `said()` never blocks; `say` blocks only while the other side does not read 200 kB of lines."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.closed = False
+        self._rest = b""
+        self._fds: list[int] = []
+
+    @classmethod
+    def pair(cls) -> tuple[Line, Line]:
+        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        return cls(here), cls(there)
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
+
+    def say(self, word: str, fds: tuple[int, ...] = (), **more: Any) -> None:
+        """Send one line. A dead other side is no error here: `said` reports it."""
+        text = f"{word} {json.dumps(more)}\n" if more else f"{word}\n"
+        with contextlib.suppress(OSError):
+            if fds:
+                socket.send_fds(self.sock, [text.encode()], fds)
+            else:
+                self.sock.sendall(text.encode())
+
+    def said(self, most_fds: int = 0) -> list[tuple[str, dict[str, Any]]]:
+        """The lines that have arrived; sets `closed` at end of file. Call it when the socket is readable, or any time."""
+        data = b""
+        try:
+            if most_fds:
+                data, fds, _, _ = socket.recv_fds(self.sock, 65536, most_fds, socket.MSG_DONTWAIT)
+                self._fds.extend(fds)
+            else:
+                data = self.sock.recv(65536, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return []
+        except OSError:
+            pass
+        if not data:
+            self.closed = True
+            return []
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return [_parse(line) for line in lines]
+
+    def take_fd(self) -> int:
+        """The next descriptor that came with a line."""
+        return self._fds.pop(0)
+
+    def close(self) -> None:
+        self.closed = True
+        self.sock.close()
+
+
+def adopt(fd: int) -> Line:
+    """The line whose descriptor was inherited or received."""
+    return Line(socket.socket(fileno=fd))
+
+
+def _parse(line: bytes) -> tuple[str, dict[str, Any]]:
+    word, _, more = line.decode().partition(" ")
+    return word, json.loads(more) if more else {}
+
+

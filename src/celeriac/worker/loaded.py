@@ -1,0 +1,108 @@
+"""Loading the app as a worker does: the folder, the app that `-A` names, its modules, the options laid over it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Struct
+
+from ..errors import ImproperlyConfigured
+from ..foundation import identifiers, loading
+from .options import WorkerOptions
+from .plan import Plan, processors
+
+if TYPE_CHECKING:
+    from ..client.app import Celery
+
+
+class Loaded(Struct, frozen=True):
+    """An app with all its tasks imported, and how this node runs it."""
+
+    app: Any
+    plan: Plan
+    options: WorkerOptions
+    hostname: str
+
+    @property
+    def start_method(self) -> str:
+        """`fork`, `spawn`, or empty: whichever is sound."""
+        method = self.app.conf.worker_pool_start_method or ""
+        return "spawn" if method == "forkserver" else method
+
+
+def load(options: WorkerOptions) -> Loaded:
+    """Raises: ImproperlyConfigured, and whatever the user's modules raise, as it is."""
+    if options.workdir:
+        os.chdir(options.workdir)
+    loading.cwd_on_path()
+    app = loading.find_app(options.app or "celery") if options.app else _default_app()
+    _lay_over(app, options)
+    app.loader_import_all() if hasattr(app, "loader_import_all") else app.import_modules()
+    app.finalize()
+    return Loaded(app, plan_of(app, options), options, identifiers.node_name(options.hostname))
+
+
+def _default_app() -> Celery:
+    from ..client.current import get_current_app  # the app of last resort, made on first use
+
+    return get_current_app()
+
+
+def _lay_over(app: Celery, options: WorkerOptions) -> None:
+    if options.config:
+        app.config_from_object(options.config)
+    settings: dict[str, Any] = dict(options.settings)
+    if options.broker:
+        settings["broker_url"] = options.broker
+    if options.backend:
+        settings["result_backend"] = options.backend
+    if options.include:
+        settings["include"] = [*(app.conf.include or ()), *options.include]
+    if settings:
+        app.conf.update(settings)
+
+
+def plan_of(app: Celery, options: WorkerOptions) -> Plan:
+    """What the rest of the node must know."""
+    conf = app.conf
+    return Plan(
+        name=app.main or "__main__",
+        broker=app.broker_url,
+        backend=app.backend_url,
+        queues=_queues(app, options),
+        tasks=tuple(sorted(name for name in app.tasks if not name.startswith("celery."))),
+        concurrency=_concurrency(options.concurrency or conf.worker_concurrency),
+        lease=float(conf.worker_lease),
+        max_strikes=int(conf.task_max_strikes),
+        grace=conf.worker_shutdown_grace,
+        read_ahead=1 if conf.worker_disable_prefetch else int(conf.worker_read_ahead),
+        read_ahead_bytes=int(conf.worker_read_ahead_bytes),
+        settings=_portable(conf.without_defaults()),
+    )
+
+
+def _queues(app: Celery, options: WorkerOptions) -> tuple[str, ...]:
+    names = options.queues or (str(app.conf.task_default_queue),)
+    kept = tuple(dict.fromkeys(name for name in names if name not in options.exclude))
+    if not kept:
+        raise ImproperlyConfigured("no queue is left to consume: give -Q, or take some out of -X")
+    return kept
+
+
+def _concurrency(wanted: Any) -> int:
+    if wanted in (None, "", 0, "auto"):
+        return processors()
+    return max(1, int(wanted))
+
+
+def _portable(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that can be written as JSON; the others (callables, classes) matter only where tasks run."""
+    kept: dict[str, Any] = {}
+    for name, value in settings.items():
+        try:
+            kept[name] = msgspec.json.decode(msgspec.json.encode(value))
+        except (TypeError, ValueError, msgspec.MsgspecError):
+            continue
+    return kept

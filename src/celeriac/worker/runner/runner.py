@@ -1,0 +1,286 @@
+"""The runner: reserves for itself, runs tasks in its main thread, settles what they come to.
+
+One call settles what is finished and reserves what comes next, and while a batch of tiny tasks runs the next call is
+already in flight. Nothing here decides what becomes of a message (`admission`, `tracer`) nor how many to take
+(`read_ahead`); nothing here touches a message's content.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import time
+from collections import deque
+from collections.abc import Callable
+
+from ...brokers.base import Delivery, Settlement, Shelf, Turn, Verdict
+from ...errors import CeleriacError, FencedError, OperationalError
+from ...execution.admission import Admission, Admitted
+from ...execution.tracer import Tracer
+from ..lines import Line
+from ..settler import Settler
+from ..supervisor.board import PENDING, Desk
+from .flusher import Flusher
+from .read_ahead import ReadAhead
+
+logger = logging.getLogger("celeriac.worker.runner")
+
+#: Seconds an idle runner waits before it looks at the queues though nobody rang.
+SAFETY = 10.0
+#: Seconds between attempts while the broker is away.
+PAUSE = (0.1, 0.2, 0.5, 1.0)
+
+
+class Runner:
+    """`serve` until told to stop, fenced, or cut off from the supervisor."""
+
+    def __init__(
+        self,
+        *,
+        settler: Settler,
+        flusher: Flusher,
+        admission: Admission,
+        tracer: Tracer,
+        desk: Desk,
+        line: Line,
+        read_ahead: ReadAhead,
+        max_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settler = settler
+        self._flusher = flusher
+        self._admission = admission
+        self._tracer = tracer
+        self._desk = desk
+        self._line = line
+        self._read_ahead = read_ahead
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._held: deque[Admitted] = deque()
+        self._outcomes = flusher.outcomes
+        self._in_flight = False
+        self._asked = 0
+        #: The last answer filled what was asked: more is likely there, so the next call goes out before the batch runs.
+        self._plenty = False
+        #: Suspects wait for a consumer that holds nothing: no call ahead until one was asked with empty hands.
+        self._drain = False
+        #: Sent and not yet answered: taken back if the broker refuses them (it keeps them itself if it is cut off).
+        self._sent: list[Settlement] = []
+        self._stopping = False
+        self._quiet = False
+        self._woken = True
+        self._failures = 0
+
+    def serve(self) -> int:
+        """Returns the exit code: 0, with nothing left in our hands."""
+        self._line.say("ready")
+        try:
+            while not self._stopping:
+                try:
+                    self._turn()
+                    self._obey(0.0)
+                except FencedError:
+                    raise
+                except CeleriacError as error:
+                    self._broker_away(error)
+            self._finish()
+        except FencedError as error:
+            logger.warning("%s: what this runner held runs elsewhere now", error)
+        return 0
+
+    # -- one turn -------------------------------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        if self._held:
+            if self._may_ask_ahead():
+                self._send(self._read_ahead.limit())
+            self._run_held()
+        elif self._in_flight:
+            self._take(self._receive())
+        elif self._quiet:
+            self._be_quiet()
+        elif self._outcomes or self._woken or self._plenty or self._drain:
+            self._woken = self._drain = False
+            self._send(self._read_ahead.limit())
+        else:
+            self._line.say("idle")
+            self._obey(SAFETY)
+            self._woken = True
+
+    def _may_ask_ahead(self) -> bool:
+        """More is there, what is held is done in no time, and nothing forbids holding more."""
+        if self._in_flight or self._drain or self._quiet or not self._plenty:
+            return False
+        return self._read_ahead.is_brief(len(self._held))
+
+    def _send(self, limit: int, shelf: Shelf = Shelf.READY) -> None:
+        self._sent = self._flusher.take()
+        self._asked = limit
+        self._settler.send(self._sent, limit, self._max_bytes, shelf)
+        self._in_flight = True
+
+    def _receive(self) -> Turn:
+        self._in_flight = False
+        turn = self._settler.receive()
+        self._sent = []
+        self._failures = 0
+        self._desk.turn()
+        if turn.refused:
+            logger.warning("%d settlements were refused: those messages are no longer ours", len(turn.refused))
+        return turn
+
+    def _take(self, turn: Turn) -> None:
+        """Admit what came; what is not to run is an outcome at once."""
+        if self._asked:
+            self._plenty = len(turn.deliveries) >= self._asked
+            self._drain = turn.suspects
+        now = turn.now
+        for delivery in turn.deliveries:
+            admitted = self._admission.admit(delivery, now)
+            if isinstance(admitted, Settlement):
+                self._outcomes.append(admitted)
+            else:
+                self._held.append(admitted)
+
+    # -- running --------------------------------------------------------------------------------------------------------
+
+    def _run_held(self) -> None:
+        """Run all that is held, in order; the clock is read once a task."""
+        held, is_long, learn = self._held, self._read_ahead.is_long, self._read_ahead.learn
+        now = self._clock()
+        self._flusher.watch()
+        try:
+            while held:
+                work = held[0]
+                if work.early or is_long(work.task.name):
+                    self._flush(work)
+                    if not held or held[0] is not work:
+                        return
+                    now = self._clock()
+                if not self._may_start(work.delivery.receipt, now):
+                    held.popleft()
+                    continue
+                held.popleft()
+                self._desk.start(work.delivery.receipt, now)
+                settlement = self._tracer.trace(work)
+                if settlement is not None:
+                    self._outcomes.append(settlement)
+                ended = self._clock()
+                learn(work.task.name, ended - now)
+                now = ended
+        finally:
+            self._flusher.rest()
+            self._desk.start(0, now)
+
+    def _flush(self, work: Admitted) -> None:
+        """Before a body that may take long: what is finished goes out; an early acknowledgement is waited for."""
+        if self._in_flight and (self._outcomes or work.early):
+            self._take(self._receive())
+        if work.early:
+            self._outcomes.append(Settlement(work.delivery))
+            self._send(0)
+            turn = self._receive()
+            if work.delivery.receipt in turn.refused:
+                self._held.popleft()
+            work.acknowledge()
+        elif self._outcomes:
+            self._send(0)
+
+    def _may_start(self, receipt: int, now: float) -> bool:
+        """Whether the delivery is still ours and our lease good; waits while the answer is being found out."""
+        until, low, high = self._desk.leave()
+        while now > until or high == PENDING:
+            if high != PENDING and self._line.closed:
+                return False
+            select.select([self._line], [], [], 0.002 if high == PENDING else 0.05)
+            self._obey(0.0)
+            if self._stopping and high != PENDING:
+                return False
+            now = self._clock()
+            until, low, high = self._desk.leave()
+        return not low < receipt <= high
+
+    # -- what the supervisor says -----------------------------------------------------------------------------------------
+
+    def _obey(self, wait: float) -> None:
+        """Read our line; wait up to `wait` seconds for a word."""
+        if wait:
+            select.select([self._line], [], [], wait)
+        for word, _ in self._line.said():
+            if word == "stop":
+                self._stopping = True
+            elif word == "quiet":
+                self._quiet = True
+            elif word == "resume":
+                self._quiet, self._woken = False, True
+            elif word == "quarantine":
+                self._run_quarantined()
+        if self._line.closed:
+            self._stopping = True
+
+    def _be_quiet(self) -> None:
+        """Nothing held, nothing in flight: say so once all is settled, and wait to be told to go on."""
+        if self._outcomes:
+            self._send(0)
+            self._take(self._receive())
+            return
+        self._line.say("quieted")
+        while self._quiet and not self._stopping:
+            self._obey(SAFETY)
+
+    def _run_quarantined(self) -> None:
+        ran = 0
+        try:
+            self._send(1, Shelf.QUARANTINE)
+            turn = self._receive()
+            self._asked, ran = 0, len(turn.deliveries)
+            self._take(turn)
+            self._run_held()
+            if self._outcomes:
+                self._send(0)
+                self._receive()
+        finally:
+            self._line.say("quarantined", ran=ran)
+
+    # -- trouble, and the end -----------------------------------------------------------------------------------------------
+
+    def _broker_away(self, error: CeleriacError) -> None:
+        """Wait a little, then go on: the next call connects anew and learns what became of the last one."""
+        if not self._failures:
+            logger.error("the broker cannot be used, trying again: %s", error)
+        self._in_flight = False
+        if not isinstance(error, OperationalError):
+            self._outcomes[:0] = self._sent  # refused as a whole (no memory left, say): still ours to settle
+        self._sent = []
+        self._woken = True
+        pause = PAUSE[min(self._failures, len(PAUSE) - 1)]
+        self._failures += 1
+        self._obey(pause)
+
+    def _finish(self) -> None:
+        """Give back what has not started, settle what has ended; three attempts, then the supervisor's recovery does it."""
+        for _ in PAUSE:
+            try:
+                if self._in_flight:
+                    self._take(self._receive())
+                self._hand_back()
+                if self._outcomes:
+                    self._send(0)
+                    self._receive()
+                return
+            except FencedError:
+                raise
+            except CeleriacError as error:
+                self._broker_away(error)
+        logger.error("the broker stays away: what was finished here and not yet settled will run again")
+
+    def _hand_back(self) -> None:
+        _, low, high = self._desk.leave()
+        for work in self._held:
+            if not low < work.delivery.receipt <= high:
+                self._outcomes.append(_back(work.delivery))
+        self._held.clear()
+
+
+def _back(delivery: Delivery) -> Settlement:
+    return Settlement(delivery, Verdict.REQUEUE, shelf=delivery.shelf, strikes=delivery.strikes)

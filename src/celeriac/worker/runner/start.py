@@ -1,0 +1,90 @@
+"""From a fresh process to a serving runner: logging, connections, and who works with whom. Wiring only."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from ...errors import CeleriacError
+from ...execution.admission import Admission
+from ...execution.records import Records
+from ...execution.settling import Settling
+from ...execution.tracer import Tracer
+from ...foundation import logs
+from ..lines import Line
+from ..logging_setup import set_up
+from ..settler import Settler
+from ..supervisor.board import Board
+from .flusher import Flusher
+from .read_ahead import ReadAhead
+from .runner import Runner
+
+if TYPE_CHECKING:
+    from ...backends.base import Backend
+    from ...brokers.base import Broker
+    from ..loaded import Loaded
+
+logger = logging.getLogger("celeriac.worker.runner")
+
+EX_UNAVAILABLE = 69
+
+
+def run_runner(loaded: Loaded, line: Line, board: Board, slot: int, consumer: str) -> int:
+    """The life of a runner process. Returns its exit code."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    # SIGTERM ends a runner that somebody kills by pid; the supervisor replaces it and recovers what it held.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    logs.name_process(f"ForkPoolWorker-{slot + 1}")
+    set_up(loaded.app.conf, loaded.options, redirect=True)
+    try:
+        return make_runner(loaded, line, board, slot, consumer).serve()
+    except CeleriacError as error:
+        logger.error("the runner cannot start: %s", error)
+        return EX_UNAVAILABLE
+
+
+def make_runner(loaded: Loaded, line: Line, board: Board, slot: int, consumer: str) -> Runner:
+    """A runner with connections of its own."""
+    app, plan = loaded.app, loaded.plan
+    broker, backend, joined = connect(app)
+    apart = None if joined else backend
+
+    def settler() -> Settler:
+        return Settler(broker.consumer(consumer, plan.queues), apart)
+
+    records = Records(app, _now, kept=backend is not None)
+    flusher = Flusher(settler)
+    flusher.start()
+    return Runner(
+        settler=settler(),
+        flusher=flusher,
+        admission=Admission(app.tasks, accepted(app), records, loaded.hostname),
+        tracer=Tracer(Settling(app, records), backend),
+        desk=board.desk(slot),
+        line=line,
+        read_ahead=ReadAhead(plan.read_ahead),
+        max_bytes=plan.read_ahead_bytes,
+    )
+
+
+def connect(app: Any) -> tuple[Broker, Backend | None, bool]:
+    """Broker and backend of this process, opened, and whether they settle in one step."""
+    broker: Broker = app.open_broker()
+    broker.open()
+    backend: Backend | None = app.open_backend()
+    if backend is None:
+        return broker, None, False
+    backend.open()
+    return broker, backend, broker.join(backend.identity, backend.location)
+
+
+def accepted(app: Any) -> frozenset[str]:
+    """The content types of `accept_content`, by name or type."""
+    return frozenset(app.conf.accept_content or ())
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)

@@ -1,0 +1,141 @@
+"""`-P solo`: the whole node in one process, for debugging. Upkeep, doorbell and the watch are threads beside the main one,
+which runs the tasks: a task that holds the interpreter's lock for longer than a lease loses it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import sys
+import threading
+import time
+import traceback
+
+from ..errors import CeleriacError
+from . import loaded
+from .banner import banner
+from .lines import Line
+from .logging_setup import set_up
+from .options import WorkerOptions
+from .runner.start import make_runner
+from .supervisor.board import Board
+from .supervisor.doorbell import Doorbell
+from .supervisor.give_back import LONG, GiveBack
+from .supervisor.quarantine import Quarantine
+from .supervisor.upkeep import Events, Upkeep
+from .wiring import incarnation, open_upkeep
+
+logger = logging.getLogger("celeriac.worker")
+
+#: Seconds between looks at the board.
+_TICK = 0.2
+
+
+def run(options: WorkerOptions) -> int:
+    """As `node.run`: 0 stopped, 1 the app could not be loaded, 69 no broker."""
+    try:
+        app = loaded.load(options)
+    except BaseException:  # whatever a user's module raises is shown as it is
+        traceback.print_exc()
+        return 1
+    set_up(app.app.conf, options, redirect=True)
+    if not options.quiet:
+        print(banner(app.hostname, app.plan, "solo"), flush=True)
+    try:
+        return SoloNode(app, options).run()
+    except CeleriacError as error:
+        print(f"celeriac: {error}", file=sys.stderr)
+        return 69
+
+
+class SoloNode:
+    """One slot: the runner in the main thread, and the other end of its line in a thread that plays supervisor."""
+
+    def __init__(self, app: loaded.Loaded, options: WorkerOptions) -> None:
+        plan = app.plan
+        own = incarnation(app.hostname)
+        self._app = app
+        self._board = Board(1)
+        self._line, self._runner_line = Line.pair()
+        self._consumer = f"{own}/0.1"
+        self._enlisted = threading.Event()
+        self._settled = threading.Event()
+        broker, settler_for, conviction = open_upkeep(app.app, plan)
+        if options.purge:
+            logger.warning("%d messages purged", broker.purge(plan.queues))
+        self._upkeep = Upkeep(
+            node=own,
+            broker=broker,
+            settler_for=settler_for,
+            queues=plan.queues,
+            board=self._board,
+            lease=plan.lease,
+            max_strikes=plan.max_strikes,
+            convict=conviction.convict,
+            events=Events(
+                enlisted=lambda slot, consumer: self._enlisted.set(),
+                fenced=lambda slot: self._line.say("stop"),
+                quarantined=lambda waiting: self._command(self._quarantine.wanted([0], time.monotonic())),
+                settled=lambda consumer: self._settled.set(),
+                online=lambda yes: None,
+            ),
+        )
+        self._doorbell = Doorbell(lambda: broker.waiter(plan.queues), lambda slot: self._line.say("wake"))
+        self._give_back = GiveBack(self._board, self._upkeep)
+        self._quarantine = Quarantine()
+        self._stopping = False
+
+    def run(self) -> int:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._warm)
+        signal.signal(signal.SIGQUIT, self._cold)
+        self._upkeep.start()
+        self._upkeep.enlist(0, self._consumer)
+        if not self._enlisted.wait(timeout=30):
+            raise CeleriacError("the broker gave no lease within 30 s")
+        self._doorbell.start()
+        watch = threading.Thread(target=self._watch, name="watch", daemon=True)
+        watch.start()
+        logger.info("%s ready.", self._app.hostname)
+        code = make_runner(self._app, self._runner_line, self._board, 0, self._consumer).serve()
+        self._doorbell.stop()
+        self._upkeep.retire(self._consumer)
+        self._settled.wait(timeout=10)
+        self._upkeep.stop()
+        self._upkeep.join(timeout=10)
+        return code
+
+    # -- the supervisor's part, in a thread --------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        while not self._line.closed:
+            readable, _, _ = select.select([self._line], [], [], _TICK)
+            for word, more in self._line.said() if readable else []:
+                if word == "idle":
+                    self._doorbell.idle(0)
+                elif word == "quieted":
+                    self._command(self._quarantine.quieted(0))
+                elif word == "quarantined":
+                    self._command(self._quarantine.ran(0, bool(more.get("ran"))))
+            receipt, since, _ = self._board.running(0)
+            if receipt and (self._stopping or time.monotonic() - since > LONG):
+                self._give_back.behind(0, self._consumer, receipt)
+
+    def _command(self, commands: list[tuple[int, str]]) -> None:
+        for _, word in commands:
+            self._line.say(word)
+
+    # -- signals, in the main thread -----------------------------------------------------------------------------------
+
+    def _warm(self, number: int, frame: object) -> None:
+        if self._stopping and number == signal.SIGINT:
+            self._cold(number, frame)
+        self._stopping = True
+        self._line.say("stop")
+
+    def _cold(self, number: int, frame: object) -> None:
+        """Requeue what runs, now. The main thread may be anywhere, so it does not return there."""
+        self._upkeep.bury(self._consumer, 0, "shutdown", on_purpose=True)
+        self._settled.wait(timeout=5)
+        os._exit(0)

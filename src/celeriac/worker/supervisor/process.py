@@ -1,0 +1,110 @@
+"""Handles of the processes a supervisor has: one template, which has loaded the app, and the runners forked from it.
+
+The supervisor itself never forks (it has threads) and never imports the app. Nothing here decides; `supervisor` does.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from enum import Enum
+
+import msgspec
+from msgspec import Struct
+
+from ..lines import Line
+from ..options import WorkerOptions
+from .board import Board
+
+
+class Mode(Enum):
+    """What a runner's process is at."""
+
+    STARTING = "starting"
+    READY = "ready"
+
+
+class RunnerHandle(Struct):
+    """One runner: its slot, its lease's name, its line and how it stands."""
+
+    slot: int
+    consumer: str
+    line: Line
+    #: When it was asked for, monotonic seconds.
+    since: float
+    pid: int = 0
+    mode: Mode = Mode.STARTING
+    #: Why it was killed on purpose, for the log and the stored error.
+    killed_for: str = ""
+    #: The watchdog's memory: turns seen at the last look, and when it was last woken without an answer (monotonic).
+    turns: int = 0
+    woken: float = 0.0
+
+    def kill(self, why: str) -> None:
+        """End the process now; its end of file tells the supervisor."""
+        self.killed_for = why
+        if self.pid:
+            try:
+                os.kill(self.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+
+class Template:
+    """The process that has the app loaded and forks runners on request (`celeriac.worker.boot`)."""
+
+    def __init__(self, options: WorkerOptions, board: Board) -> None:
+        here, there = Line.pair()
+        self.line = here
+        command = [
+            sys.executable,
+            *subprocess._args_from_interpreter_flags(),  # type: ignore[attr-defined]  # -W, -X, -I … as multiprocessing does
+            "-m",
+            "celeriac.worker.boot",
+            str(there.fileno()),
+            str(board.fd),
+            str(board.slots),
+            str(os.getpid()),
+        ]
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            pass_fds=(there.fileno(), board.fd),
+            close_fds=True,
+        )
+        assert self.process.stdin is not None
+        self.process.stdin.write(msgspec.json.encode(options))
+        self.process.stdin.close()
+        there.close()
+
+    def fork(self, slot: int, consumer: str) -> Line:
+        """Ask for a runner; returns our end of its line. `forked` or its end of file follows."""
+        here, there = Line.pair()
+        self.line.say("fork", fds=(there.fileno(),), slot=slot, consumer=consumer)
+        there.close()
+        return here
+
+    def close(self) -> None:
+        """End it; its runners end with it."""
+        self.line.close()
+        try:
+            self.process.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def describe_exit(status: int | None) -> str:
+    """`signal 9 (SIGKILL)` or `exitcode 3`, as Celery's WorkerLostError words it."""
+    if status is None:
+        return "no exit status"
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"exitcode {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = "unknown"
+    return f"signal {-code} ({name})"

@@ -1,0 +1,363 @@
+"""The supervisor: one loop that keeps runners alive. Signals, lines and news of its threads are handled one by one.
+
+It runs no task code, imports no app, and waits on no network: `upkeep` and `doorbell` do, in threads of their own.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..plan import Plan
+from .board import Board
+from .doorbell import Doorbell
+from .give_back import LONG, GiveBack
+from .process import Mode, RunnerHandle, Template, describe_exit
+from .quarantine import Command, Quarantine
+from .signals import SignalMailbox
+from .upkeep import Upkeep
+
+logger = logging.getLogger("celeriac.worker")
+
+#: Seconds between looks at the board.
+TICK = 0.2
+#: A runner that was woken and makes no turn for so long, the broker being there, is replaced.
+STUCK = 30.0
+#: Runners that die one after the other before they are ready: then something is wrong that a new one will not mend.
+FALSE_STARTS = 5
+
+WARM = (signal.SIGTERM, signal.SIGINT)
+COLD = (signal.SIGQUIT,)
+
+
+class Post:
+    """News from other threads: callables that the loop runs."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._here, self._there = socket.socketpair()
+        self._here.setblocking(False)
+        self._there.setblocking(False)
+
+    def fileno(self) -> int:
+        return self._here.fileno()
+
+    def put(self, news: Callable[[], None]) -> None:
+        self._queue.put(news)
+        try:
+            self._there.send(b"!")
+        except OSError:
+            pass  # full: the loop has been told already; closed: nobody is interested any more
+
+    def take(self) -> list[Callable[[], None]]:
+        try:
+            self._here.recv(4096)
+        except BlockingIOError:
+            pass
+        news = []
+        while not self._queue.empty():
+            news.append(self._queue.get_nowait())
+        return news
+
+    def close(self) -> None:
+        self._here.close()
+        self._there.close()
+
+
+class Supervisor:
+    """`template` has said hello, `upkeep` and `doorbell` are made but not started; `run` returns the exit code."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        plan: Plan,
+        board: Board,
+        template: Template,
+        new_template: Callable[[], Template],
+        upkeep: Upkeep,
+        doorbell: Doorbell,
+        post: Post,
+        on_ready: Callable[[], None],
+    ) -> None:
+        self._node = node
+        self._plan = plan
+        self._board = board
+        self._template = template
+        self._new_template = new_template
+        self._upkeep = upkeep
+        self._doorbell = doorbell
+        self._post = post
+        self._on_ready: Callable[[], None] | None = on_ready
+        self._selector = selectors.DefaultSelector()
+        self._runners: dict[int, RunnerHandle] = {}
+        #: Consumers whose end the broker has not been told yet.
+        self._unsettled: set[str] = set()
+        self._generation = 0
+        self._false_starts = 0
+        self._respawn: dict[int, float] = {}
+        self._give_back = GiveBack(board, upkeep)
+        self._quarantine = Quarantine()
+        self._online = True
+        self._stopping_since: float | None = None
+        self._cold = False
+        self._exit_code = 0
+
+    # -- the loop ---------------------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        mailbox = SignalMailbox([*WARM, *COLD])
+        self._selector.register(mailbox, selectors.EVENT_READ, lambda: self._signals(mailbox))
+        self._selector.register(self._post, selectors.EVENT_READ, self._news)
+        self._watch_template()
+        self._upkeep.start()
+        self._doorbell.start()
+        for slot in range(self._plan.concurrency):
+            self._spawn(slot)
+        next_tick = time.monotonic() + TICK
+        while not self._finished():
+            for key, _ in self._selector.select(max(0.0, next_tick - time.monotonic())):
+                key.data()
+            if (now := time.monotonic()) >= next_tick:
+                self._tick(now)
+                next_tick = now + TICK
+        self._leave(mailbox)
+        return self._exit_code
+
+    def _finished(self) -> bool:
+        return self._stopping_since is not None and not self._runners and not self._unsettled
+
+    def _leave(self, mailbox: SignalMailbox) -> None:
+        self._doorbell.stop()
+        self._upkeep.stop()
+        self._upkeep.join(timeout=10)
+        self._template.close()
+        self._doorbell.join(timeout=2)
+        mailbox.close()
+        self._selector.close()
+        self._post.close()
+
+    def _news(self) -> None:
+        for news in self._post.take():
+            news()
+
+    def _tick(self, now: float) -> None:
+        for slot, when in list(self._respawn.items()):
+            if now >= when:
+                del self._respawn[slot]
+                self._spawn(slot)
+        for handle in list(self._runners.values()):
+            if handle.mode is Mode.READY:
+                self._look_at(handle, now)
+        self._command(self._quarantine.tick(now))
+        grace = self._plan.grace
+        if self._stopping_since is not None and not self._cold and grace is not None:
+            if now - self._stopping_since > grace:
+                logger.warning("tasks still run after the grace of %.0fs: they go back to their queues", grace)
+                self._stop_cold()
+
+    def _look_at(self, handle: RunnerHandle, now: float) -> None:
+        """Give back what waits behind a long task; replace a runner that has stopped turning."""
+        receipt, since, turns = self._board.running(handle.slot)
+        if receipt:
+            if now - since > LONG:
+                self._give_back.behind(handle.slot, handle.consumer, receipt)
+            handle.woken = 0.0
+        elif turns != handle.turns:
+            handle.turns, handle.woken = turns, 0.0
+        elif handle.woken and self._online and now - handle.woken > STUCK:
+            logger.error("runner %d makes no progress though messages wait: it is replaced", handle.slot)
+            handle.kill("it made no progress")
+
+    # -- runners ------------------------------------------------------------------------------------------------------
+
+    def _spawn(self, slot: int) -> None:
+        if self._stopping_since is not None:
+            return
+        self._generation += 1
+        self._board.reset(slot)
+        self._give_back.forget(slot)
+        self._upkeep.enlist(slot, f"{self._node}/{slot}.{self._generation}")
+
+    def enlisted(self, slot: int, consumer: str) -> None:
+        """Upkeep has the lease: have the runner forked."""
+        if self._stopping_since is not None:
+            self._unsettled.add(consumer)
+            self._upkeep.retire(consumer)
+            return
+        line = self._template.fork(slot, consumer)
+        handle = RunnerHandle(slot=slot, consumer=consumer, line=line, since=time.monotonic())
+        self._runners[slot] = handle
+        self._selector.register(line, selectors.EVENT_READ, lambda: self._runner_said(handle))
+
+    def _runner_said(self, handle: RunnerHandle) -> None:
+        for word, more in handle.line.said():
+            if word == "idle":
+                handle.woken = 0.0
+                self._doorbell.idle(handle.slot)
+            elif word == "ready":
+                self._runner_ready(handle)
+            elif word == "quieted":
+                self._command(self._quarantine.quieted(handle.slot))
+            elif word == "quarantined":
+                self._command(self._quarantine.ran(handle.slot, bool(more.get("ran"))))
+        if handle.line.closed:
+            self._selector.unregister(handle.line)
+            handle.line.close()
+            self._doorbell.busy(handle.slot)
+            if self._template.line.closed:
+                self._runner_ended(handle, None)
+
+    def _runner_ready(self, handle: RunnerHandle) -> None:
+        handle.mode = Mode.READY
+        self._false_starts = 0
+        if self._stopping_since is not None:
+            handle.line.say("stop")
+        if self._on_ready is not None:
+            self._on_ready()
+            self._on_ready = None
+
+    def wake(self, slot: int) -> None:
+        """From the doorbell's thread: something may be there for this idle runner."""
+        handle = self._runners.get(slot)
+        if handle is not None:
+            handle.woken = time.monotonic()
+            handle.line.say("wake")
+
+    def _runner_ended(self, handle: RunnerHandle, status: int | None) -> None:
+        if self._runners.get(handle.slot) is not handle:
+            return
+        del self._runners[handle.slot]
+        if not handle.line.closed:
+            self._selector.unregister(handle.line)
+            handle.line.close()
+        self._doorbell.busy(handle.slot)
+        running, _, _ = self._board.running(handle.slot)
+        self._unsettled.add(handle.consumer)
+        if status == 0 and not running:
+            self._upkeep.retire(handle.consumer)
+        else:
+            how = describe_exit(status)
+            if not self._cold:
+                logger.error("Process 'ForkPoolWorker-%d' pid:%d exited with '%s'", handle.slot + 1, handle.pid, how)
+            self._upkeep.bury(handle.consumer, running, handle.killed_for or how, on_purpose=self._cold)
+        self._command(self._quarantine.gone(handle.slot))
+        self._replace(handle)
+
+    def _replace(self, handle: RunnerHandle) -> None:
+        if handle.mode is not Mode.STARTING:
+            if time.monotonic() - handle.since > 1.0:
+                self._spawn(handle.slot)
+            else:  # a message that kills at once must not make a storm of forks
+                self._respawn[handle.slot] = time.monotonic() + 0.2
+            return
+        self._false_starts += 1
+        if self._false_starts >= FALSE_STARTS and self._stopping_since is None:
+            logger.critical("%d runners in a row died before they were ready: giving up", self._false_starts)
+            self._exit_code = 70
+            self._stop_cold()
+        else:
+            self._respawn[handle.slot] = time.monotonic() + min(5.0, 0.2 * 2**self._false_starts)
+
+    def settled(self, consumer: str) -> None:
+        """Upkeep: the broker knows that this consumer is gone."""
+        self._unsettled.discard(consumer)
+
+    def fenced(self, slot: int) -> None:
+        """Upkeep: another node took this runner's lease. It ends when its task does, and a new one takes its place."""
+        handle = self._runners.get(slot)
+        if handle is not None:
+            logger.warning("the lease of runner %d was taken by another node: it will be replaced", slot)
+            handle.line.say("stop")
+
+    def online(self, yes: bool) -> None:
+        self._online = yes
+
+    # -- quarantine ---------------------------------------------------------------------------------------------------
+
+    def quarantined(self, waiting: int) -> None:
+        """Upkeep: so many messages wait that must run with nothing beside them."""
+        if self._stopping_since is None and not self._quarantine.active:
+            ready = [handle.slot for handle in self._runners.values() if handle.mode is Mode.READY]
+            if len(ready) == self._plan.concurrency:
+                logger.warning("%d messages under which nodes died wait: running them alone", waiting)
+                self._command(self._quarantine.wanted(ready, time.monotonic()))
+
+    def _command(self, commands: list[Command]) -> None:
+        for slot, word in commands:
+            if slot in self._runners:
+                self._runners[slot].line.say(word)
+
+    # -- the template ---------------------------------------------------------------------------------------------------
+
+    def _watch_template(self) -> None:
+        self._selector.register(self._template.line, selectors.EVENT_READ, self._template_said)
+
+    def _template_said(self) -> None:
+        for word, more in self._template.line.said():
+            if word == "forked":
+                self._forked(more)
+            elif word == "exited":
+                self._exited(more)
+        if self._template.line.closed:
+            self._template_lost()
+
+    def _forked(self, more: dict[str, Any]) -> None:
+        handle = self._runners.get(more["slot"])
+        if handle is not None and handle.consumer == more["consumer"]:
+            handle.pid = more["pid"]
+            if self._cold:
+                handle.kill("shutdown")
+
+    def _exited(self, more: dict[str, Any]) -> None:
+        for handle in list(self._runners.values()):
+            if handle.pid == more["pid"]:
+                self._runner_ended(handle, more["status"])
+
+    def _template_lost(self) -> None:
+        """Its runners die with it; a new one is started and they with it."""
+        logger.error("the template process is gone: starting anew")
+        self._selector.unregister(self._template.line)
+        self._template.close()
+        for handle in list(self._runners.values()):
+            handle.kill("its template died")
+            self._runner_ended(handle, None)
+        if self._stopping_since is None:
+            self._template = self._new_template()
+            self._watch_template()
+
+    # -- stopping -----------------------------------------------------------------------------------------------------------
+
+    def _signals(self, mailbox: SignalMailbox) -> None:
+        for number in mailbox.take():
+            if number in COLD or (number == signal.SIGINT and self._stopping_since is not None):
+                self._say_stop("Cold")
+                self._stop_cold()
+            elif self._stopping_since is None:
+                self._say_stop("Warm")
+                self._stop_warm()
+
+    def _say_stop(self, how: str) -> None:
+        logger.warning("%s shutdown (%s)", how, self._node)
+
+    def _stop_warm(self) -> None:
+        self._stopping_since = time.monotonic()
+        self._respawn.clear()
+        for handle in self._runners.values():
+            handle.line.say("stop")
+            receipt, _, _ = self._board.running(handle.slot)
+            if receipt:
+                self._give_back.behind(handle.slot, handle.consumer, receipt)
+
+    def _stop_cold(self) -> None:
+        if self._stopping_since is None:
+            self._stop_warm()
+        self._cold = True
+        for handle in list(self._runners.values()):
+            handle.kill("shutdown")

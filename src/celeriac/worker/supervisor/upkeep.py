@@ -1,0 +1,311 @@
+"""Upkeep: the supervisor's thread that talks to the broker. It renews leases, promotes what is due, takes back what the
+dead held, and gives back what waits behind long tasks.
+
+It runs no task code and holds no message longer than it takes to settle it. Orders come through a queue from the
+supervisor's loop, which never waits on a network itself; what fails for want of the broker is tried again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from ...brokers.base import Broker, Delivery, Settlement
+from ...errors import CeleriacError, FencedError, OperationalError
+from ..settler import Settler
+from . import verdicts
+from .board import Board
+from .reaper import Reaper
+
+logger = logging.getLogger("celeriac.worker.upkeep")
+
+#: The longest pause between two looks at what is due, seconds: how late a message put off elsewhere may be promoted.
+DUE_LOOK = 0.4
+#: Pause after the broker was away, seconds.
+PAUSE = 0.5
+#: Seconds between looks at the quarantine shelf.
+QUARANTINE_LOOK = 2.0
+
+
+class Held(Struct, frozen=True):
+    """A consumer whose lease is renewed here, and its slot on the board (None: the supervisor's own)."""
+
+    consumer: str
+    slot: int | None
+
+
+class Events(Struct, frozen=True):
+    """Whom upkeep tells; called from its thread, they must only pass the news on."""
+
+    enlisted: Callable[[int, str], None]
+    fenced: Callable[[int], None]
+    quarantined: Callable[[int], None]
+    settled: Callable[[str], None]
+    online: Callable[[bool], None]
+
+
+class Upkeep(threading.Thread):
+    """See the module. `lease` in seconds; `settler_for` gives a settler of an enlisted consumer."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        broker: Broker,
+        settler_for: Callable[[str], Settler],
+        queues: Sequence[str],
+        board: Board,
+        lease: float,
+        max_strikes: int,
+        convict: verdicts.Convict,
+        events: Events,
+    ) -> None:
+        super().__init__(name="upkeep", daemon=True)
+        self._broker = broker
+        self._settler_for = settler_for
+        self._queues = list(queues)
+        self._board = board
+        self._lease = lease
+        self._max_strikes = max_strikes
+        self._convict = convict
+        self._events = events
+        self._node = node
+        self._own = ""
+        self._former: list[str] = []
+        self._incarnation = 0
+        self._settler: Settler | None = None
+        self._held: dict[str, Held] = {}
+        self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._undone: list[Callable[[], None]] = []
+        self._pending: list[Settlement] = []
+        self._reaper = Reaper(node, lease)
+        self._next_renewal = 0.0
+        self._next_reaping = time.monotonic() + lease / 3
+        self._next_promotion = 0.0
+        self._next_quarantine = 0.0
+        self._online = True
+
+    # -- orders, from any thread ------------------------------------------------------------------------------
+
+    def enlist(self, slot: int, consumer: str) -> None:
+        """Get a lease for a new runner, then tell `events.enlisted`."""
+        self._orders.put(lambda: self._enlist(slot, consumer))
+
+    def bury(self, consumer: str, running: int, how: str, *, on_purpose: bool = False) -> None:
+        """A runner of ours is dead (waited for): take back what it held, blame what it ran (unless killed on purpose)."""
+        self._orders.put(lambda: self._bury(consumer, running, how, on_purpose))
+
+    def give_back(self, slot: int, consumer: str, low: int) -> None:
+        """Return what the runner holds above receipt `low`; the board said PENDING before, and says what went after."""
+        self._orders.put(lambda: self._give_back(slot, consumer, low))
+
+    def retire(self, consumer: str) -> None:
+        """A runner ended by itself with all settled: end its lease, then tell `events.settled`."""
+        self._orders.put(lambda: self._retire(consumer))
+
+    def stop(self) -> None:
+        """Do what is ordered, end the own lease, end. Join the thread with a deadline."""
+        self._orders.put(None)
+
+    # -- the thread --------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        stopping = False
+        while not stopping:
+            order: Callable[[], None] | None = _nothing
+            with contextlib.suppress(queue.Empty):
+                order = self._orders.get(timeout=self._pause())
+            while order is not None:
+                if order is not _nothing:
+                    self._undone.append(order)
+                try:
+                    order = self._orders.get_nowait()
+                except queue.Empty:
+                    break
+            stopping = order is None
+            self._attempt()
+        self._farewell()
+
+    def _attempt(self) -> None:
+        """Carry out orders and whatever is due; without the broker keep what could not be done."""
+        try:
+            self._renew_if_due()
+            while self._undone:
+                self._undone[0]()
+                self._undone.pop(0)
+            self._settle_pending()
+            self._promote_if_due()
+            self._reap_if_due()
+            self._look_at_quarantine_if_due()
+        except FencedError:
+            logger.warning("this node was declared dead by another: taking a new lease")
+            self._disown()
+        except OperationalError as error:
+            self._offline(error)
+        except CeleriacError:
+            logger.exception("upkeep was refused by the broker")
+            self._next_renewal = min(self._next_renewal, time.monotonic() + PAUSE)
+        else:
+            if not self._online:
+                self._online = True
+                self._events.online(True)
+
+    def _offline(self, error: OperationalError) -> None:
+        if self._online:
+            self._online = False
+            logger.error("the broker is away, trying again every %.1fs: %s", PAUSE, error)
+            self._events.online(False)
+        self._reaper.forget()  # what was seen before the outage proves nothing
+        self._disown()  # an answer may be lost: what moved to us and we do not know of is found again under a new name
+        self._next_renewal = time.monotonic() + PAUSE
+
+    def _pause(self) -> float:
+        if not self._online or self._undone or self._pending:
+            return PAUSE
+        soonest = min(self._next_renewal, self._next_reaping, self._next_promotion, self._next_quarantine)
+        return max(0.0, soonest - time.monotonic())
+
+    def _farewell(self) -> None:
+        try:
+            for order in self._undone:
+                order()
+            self._settle_pending()
+            for consumer in [*self._held, *self._former, *([self._own] if self._settler is not None else [])]:
+                self._broker.dismiss(consumer, self._queues)
+        except CeleriacError as error:
+            logger.warning("leaving without telling the broker (what was in flight comes back by itself): %s", error)
+        if self._settler is not None:
+            self._settler.close()
+        self._broker.close()
+
+    # -- leases ----------------------------------------------------------------------------------------------------
+
+    def _disown(self) -> None:
+        """Stop using the own name; what it holds is handled under the next one."""
+        if self._settler is not None:
+            self._settler.close()
+            self._settler = None
+            self._former.append(self._own)
+        self._pending.clear()
+
+    def _ensure_own(self) -> Settler:
+        if self._settler is None:
+            self._incarnation += 1
+            self._own = f"{self._node}/s{self._incarnation}"
+            self._broker.enlist(self._own, self._queues)
+            self._settler = self._settler_for(self._own)
+        while self._former:
+            moved = self._broker.recover(self._former[0], self._queues, self._own)
+            self._pending.extend(verdicts.unharmed(moved))
+            self._former.pop(0)
+        return self._settler
+
+    def _enlist(self, slot: int, consumer: str) -> None:
+        asked = time.monotonic()
+        self._broker.enlist(consumer, self._queues)
+        self._held[consumer] = Held(consumer, slot)
+        self._board.allow(slot, asked + self._lease)
+        self._events.enlisted(slot, consumer)
+
+    def _renew_if_due(self) -> None:
+        asked = time.monotonic()
+        if asked < self._next_renewal:
+            return
+        self._ensure_own()
+        refused = set(self._broker.renew([*self._held, self._own], self._queues))
+        for held in list(self._held.values()):
+            if held.consumer in refused:
+                del self._held[held.consumer]
+                if held.slot is not None:
+                    self._events.fenced(held.slot)
+            elif held.slot is not None:
+                self._board.allow(held.slot, asked + self._lease)
+        if self._own in refused:
+            raise FencedError("the supervisor's own lease is gone")
+        self._next_renewal = asked + self._lease / 3
+
+    def _retire(self, consumer: str) -> None:
+        self._broker.dismiss(consumer, self._queues)
+        self._held.pop(consumer, None)
+        self._events.settled(consumer)
+
+    # -- the dead -----------------------------------------------------------------------------------------------------
+
+    def _bury(self, consumer: str, running: int, how: str, on_purpose: bool) -> None:
+        self._ensure_own()
+        deliveries = self._broker.recover(consumer, self._queues, self._own)
+        self._held.pop(consumer, None)
+        if on_purpose:
+            self._pending.extend(verdicts.unharmed(deliveries))
+        else:
+            self._pending.extend(
+                verdicts.after_runner_death(deliveries, running, self._max_strikes, how, self._convict)
+            )
+        self._settle_pending()
+        self._events.settled(consumer)
+
+    def _reap_if_due(self) -> None:
+        now = time.monotonic()
+        if now < self._next_reaping:
+            return
+        for node, consumers in self._reaper.dead(self._broker.leases(self._queues), now):
+            self._recover_node(node, consumers)
+        self._next_reaping = now + self._lease / 3
+
+    def _recover_node(self, node: str, consumers: dict[str, int]) -> None:
+        self._ensure_own()
+        ran: list[Delivery] = []
+        passed_on: list[Delivery] = []
+        for consumer, counter in consumers.items():
+            moved = self._broker.recover(consumer, self._queues, self._own, counter)
+            (passed_on if _is_supervisor(consumer) else ran).extend(moved)
+        logger.warning("node %s is dead: %d deliveries taken back", node, len(ran) + len(passed_on))
+        how = f"node {node} died"
+        self._pending.extend(verdicts.after_node_death(ran, self._max_strikes, how, self._convict))
+        self._pending.extend(verdicts.unharmed(passed_on))
+        self._settle_pending()
+
+    def _settle_pending(self) -> None:
+        while self._pending:
+            batch = self._pending[:500]
+            self._ensure_own().settle(batch)
+            del self._pending[: len(batch)]
+
+    # -- the rest --------------------------------------------------------------------------------------------------------
+
+    def _give_back(self, slot: int, consumer: str, low: int) -> None:
+        # Repeated after an outage: until the board says how much went, the runner starts nothing.
+        if consumer in self._held:
+            self._board.withdraw(slot, low, self._broker.give_back(consumer, self._queues, low))
+
+    def _promote_if_due(self) -> None:
+        now = time.monotonic()
+        if now < self._next_promotion:
+            return
+        moved, next_due = self._broker.promote(self._queues)
+        soon = 0.0 if moved >= 1000 else DUE_LOOK
+        self._next_promotion = now + (soon if next_due is None else max(0.0, min(soon, next_due)))
+
+    def _look_at_quarantine_if_due(self) -> None:
+        now = time.monotonic()
+        if now < self._next_quarantine:
+            return
+        waiting = sum(counts.quarantined for counts in self._broker.count(self._queues).values())
+        if waiting:
+            self._events.quarantined(waiting)
+        self._next_quarantine = now + QUARANTINE_LOOK
+
+
+def _is_supervisor(consumer: str) -> bool:
+    return consumer.rpartition("/")[2].startswith("s")
+
+
+def _nothing() -> None:
+    """The order to look at the timers."""
+

@@ -1,0 +1,38 @@
+"""What every kind of node needs, made from a plan: names, a bare app, and what upkeep works with."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+
+from ..brokers.base import Broker
+from ..client.app import Celery
+from .conviction import Conviction
+from .plan import Plan
+from .runner.start import connect
+from .settler import Settler
+
+
+def bare_app(plan: Plan) -> Celery:
+    """An app with the plan's settings and none of the user's code: enough to open connections."""
+    app = Celery(plan.name, set_as_current=False)
+    app.conf.update({**plan.settings, "broker_url": plan.broker, "result_backend": plan.backend})
+    return app
+
+
+def incarnation(node: str) -> str:
+    """A name that no other start of this node ever has."""
+    return f"{node}:{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def open_upkeep(app: Celery, plan: Plan) -> tuple[Broker, Callable[[str], Settler], Conviction]:
+    """The supervisor's broker, its settlers, and how it convicts. Raises: OperationalError, LayoutError."""
+    broker, backend, joined = connect(app)
+    broker.declare(plan.queues)
+    apart = None if joined else backend
+
+    def settler_for(consumer: str) -> Settler:
+        return Settler(broker.consumer(consumer, plan.queues), apart)
+
+    return broker, settler_for, Conviction(app, kept=backend is not None)
