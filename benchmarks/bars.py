@@ -11,10 +11,10 @@ OURS = "celeriac"
 
 
 class Verdict(NamedTuple):
-    """What was reached, in words, and whether that is enough."""
+    """What was reached, in words, and whether that is enough (None: nothing was asked)."""
 
     text: str
-    reached: bool
+    reached: bool | None
 
 
 class Bar(NamedTuple):
@@ -32,6 +32,15 @@ def times(metric: str, peer: str, factor: float, *, above: float = 0.0, field: s
         return Verdict(f"{ours / theirs:.1f} × {peer}", ours >= factor * theirs and ours > above)
 
     return Bar(f"≥ {factor:g} × {peer}" + (f", > {above:,.0f} ({field})" if above else ""), judge)
+
+
+def beside(metric: str, peer: str) -> Bar:
+    """No bar: the ratio to the peer, to be read."""
+
+    def judge(medians: Medians) -> Verdict:
+        return Verdict(f"{medians[OURS][metric] / medians[peer][metric]:.1f} × {peer}", None)
+
+    return Bar("", judge)
 
 
 def at_most(metric: str, limit: float, unit: str = "", *, label: str = "") -> Bar:
@@ -59,6 +68,6 @@ def both(first: Bar, second: Bar) -> Bar:
 
     def judge(medians: Medians) -> Verdict:
         one, two = first.judge(medians), second.judge(medians)
-        return Verdict(f"{one.text}; {two.text}", one.reached and two.reached)
+        return Verdict(f"{one.text}; {two.text}", bool(one.reached and two.reached))
 
     return Bar(f"{first.text}; {second.text}", judge)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from .bars import Bar, at_least, at_most, both, times
+from .bars import Bar, at_least, at_most, beside, both, times
 from .case import Effort, Side
 from .client import Figures
 from .peers import CELERIAC, CELERY, HUEY
 from .rows import crash, drain, latency, length, memory, publish
-from .stages import Engine, RedisStage, SqliteStage, Stage, redis_aof
+from .stages import Engine, RedisStage, SqliteStage, Stage, redis_aof, sqlite_full, sqlite_normal
 
 
 class Metric(NamedTuple):
@@ -98,6 +98,7 @@ ALONE: Sides = (ours,)
 
 FASTEST = both(times("rate", "Celery", 25, above=17_900, field="BullMQ"), times("rate", "huey", 1))
 CALL = both(times("rate", "Celery", 6), times("rate", "huey", 1))
+BESIDE_HUEY = beside("rate", "huey")
 BATCH = times("rate", "Celery", 30, above=61_900, field="graphile-worker")
 
 RESULTS_TITLE = "worker, no-op tasks, 1 process, results"
@@ -129,10 +130,18 @@ ROWS: tuple[Row, ...] = (
     redis("redis-kill", KILL_TITLE, WITH_CELERY, crash.kill_node, CRASH, KILLED),
     redis("redis-length", LENGTH_TITLE, ALONE, length.cost, LENGTH, SAME_COST, repeat=1),
     sqlite("sqlite-results", RESULTS_TITLE, WITH_HUEY, drain.one_process, RATE, times("rate", "huey", 10)),
-    sqlite("sqlite-no-results", "the same, results off", WITH_HUEY, drain.one_process_no_results, RATE),
+    sqlite(
+        *("sqlite-normal", "the same, both synchronous=NORMAL", WITH_HUEY, drain.one_process, RATE, BESIDE_HUEY),
+        stage=sqlite_normal,
+    ),
+    sqlite(
+        *("sqlite-full", "the same, both synchronous=FULL", WITH_HUEY, drain.one_process, RATE, BESIDE_HUEY),
+        stage=sqlite_full,
+    ),
+    sqlite("sqlite-no-results", "the same, results off", WITH_HUEY, drain.one_process_no_results, RATE, BESIDE_HUEY),
     sqlite("sqlite-second", SECOND_TITLE, WITH_HUEY, drain.second_process, PROCESSES, SECOND),
-    sqlite("sqlite-delay", "`delay()` one by one", WITH_HUEY, publish.one_by_one, RATE),
-    sqlite("sqlite-batch", "`send_many`, 100 a call (huey: one by one)", WITH_HUEY, publish.batches, RATE),
+    sqlite("sqlite-delay", "`delay()` one by one", WITH_HUEY, publish.one_by_one, RATE, BESIDE_HUEY),
+    sqlite("sqlite-batch", "`send_many`, 100 a call (huey: one by one)", WITH_HUEY, publish.batches, RATE, BESIDE_HUEY),
     sqlite("sqlite-trip", TRIP_TITLE, WITH_HUEY, latency.round_trip, TRIP, SOON),
     sqlite("sqlite-start", START_TITLE, WITH_HUEY, latency.start, START_FIGURES, START),
     sqlite("sqlite-idle", IDLE_TITLE, WITH_HUEY, memory.idle, IDLE_FIGURES, IDLE),

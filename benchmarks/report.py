@@ -107,6 +107,8 @@ def _verdict(row: Row, runs: Runs) -> str:
         verdict = row.bar.judge(medians)
     except KeyError as missing:
         return f"unknown: {missing.args[0]} has no figure"
+    if verdict.reached is None:
+        return verdict.text
     return f"{'yes' if verdict.reached else '**no**'}: {verdict.text}"
 
 

@@ -84,10 +84,13 @@ class RedisStage:
 
 
 class SqliteStage:
-    """A file that does not exist yet, in a directory that does: every `reset` means a new one."""
+    """A file that does not exist yet, in a directory that does: every `reset` means a new one.
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    `synchronous` is SQLite's pragma, the same for every side; empty leaves each at its default.
+    """
+
+    def __init__(self, directory: Path, *, synchronous: str = "") -> None:
+        self._directory, self._synchronous = directory, synchronous
         self._number = 0
         self.reset()
 
@@ -96,10 +99,11 @@ class SqliteStage:
         self._number += 1
         place = self._directory / str(self._number)
         place.mkdir(parents=True)
-        self.url = f"sqlite:///{place / 'queue.db'}"
+        query = f"?synchronous={self._synchronous}" if self._synchronous else ""
+        self.url = f"sqlite:///{place / 'queue.db'}{query}"
 
     def sibling(self) -> Self:
-        return type(self)(self._directory / "sibling")
+        return type(self)(self._directory / "sibling", synchronous=self._synchronous)
 
     def waiting(self, queue: str) -> int | None:
         return None
@@ -111,6 +115,16 @@ class SqliteStage:
 def redis_aof(directory: Path) -> RedisStage:
     """The engine with an append-only file that is synced every second."""
     return RedisStage(directory, aof=True)
+
+
+def sqlite_normal(directory: Path) -> SqliteStage:
+    """The engine with the log synced at checkpoints only: a crash of processes loses nothing, one of the machine may."""
+    return SqliteStage(directory, synchronous="NORMAL")
+
+
+def sqlite_full(directory: Path) -> SqliteStage:
+    """The engine with every commit synced to the disk."""
+    return SqliteStage(directory, synchronous="FULL")
 
 
 def _free_port() -> int:

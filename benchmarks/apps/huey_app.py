@@ -1,16 +1,31 @@
-"""The application for huey: on Redis or SQLite, its defaults."""
+"""The application for huey: its defaults, and on SQLite the durability that the stage asks for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from huey import RedisHuey, SqliteHuey  # type: ignore[import-untyped]
+from huey.storage import SqliteStorage  # type: ignore[import-untyped]
 
 from . import bodies, settings
 
-if settings.URL.startswith("sqlite:///"):
-    huey = SqliteHuey("bench", filename=settings.URL.removeprefix("sqlite:///"), results=settings.RESULTS)
+_url = urlsplit(settings.URL)
+
+
+class _Storage(SqliteStorage):  # type: ignore[misc]
+    """With the durability that the stage asks for: huey itself offers its default (FULL) and OFF."""
+
+    def _create_connection(self) -> Any:
+        connection = super()._create_connection()
+        for level in parse_qs(_url.query).get("synchronous", ()):
+            connection.execute(f"PRAGMA synchronous = {level}")
+        return connection
+
+
+if _url.scheme == "sqlite":
+    huey = SqliteHuey("bench", filename=_url.path, storage_class=_Storage, results=settings.RESULTS)
 else:
     huey = RedisHuey("bench", url=settings.URL, results=settings.RESULTS)
 
