@@ -118,7 +118,7 @@ def redis_aof(directory: Path) -> RedisStage:
 
 
 def sqlite_normal(directory: Path) -> SqliteStage:
-    """The engine with the log synced at checkpoints only: a crash of processes loses nothing, one of the machine may."""
+    """The engine with the log synced at checkpoints only: safe against crashes of processes, not of the machine."""
     return SqliteStage(directory, synchronous="NORMAL")
 
 
