@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any, TypeVar
 
 from ..foundation.suggest import did_you_mean
+from ..foundation.urls import mask
 from .old_names import canonical
 from .reading import Layer, warn_if_misspelt
 from .table import SETTINGS, default_of
@@ -26,7 +27,7 @@ _SECRET = ("API", "TOKEN", "KEY", "SECRET", "PASS", "SIGNATURE")
 class Settings(MutableMapping[str, Any]):
     """`app.conf`: attribute and item access, `update()`; old names and the namespace's are understood everywhere.
 
-    `load` gives the config object's layer; it is called once, at the first read.
+    `source` gives the config object's layer; it is called once, at the first read.
     Values read are kept as attributes of the instance, so that `conf.task_serializer` costs an attribute.
     """
 
@@ -35,11 +36,11 @@ class Settings(MutableMapping[str, Any]):
     _version: int
 
     def __init__(
-        self, load: Callable[[], Layer | None] | None = None, explicit: Mapping[str, Any] | None = None, namespace: str = ""
+        self, source: Callable[[], Layer | None] | None = None, explicit: Mapping[str, Any] | None = None, namespace: str = ""
     ) -> None:
         kept = self.__dict__
-        kept["_load"], kept["_namespace"], kept["_version"] = load, namespace, 0
-        kept["_layer"] = None if load is not None else Layer({}, {})
+        kept["_load"], kept["_namespace"], kept["_version"] = source, namespace, 0
+        kept["_layer"] = None if source is not None else Layer({}, {})
         kept["_changes"], kept["_added"], kept["_defaults"] = {}, {}, {}
         for key, value in (explicit or {}).items():
             self[key] = value
@@ -94,6 +95,10 @@ class Settings(MutableMapping[str, Any]):
                 self.__dict__["_layer"] = layer = loaded
             self._forget_kept()
         return layer
+
+    def load(self) -> None:
+        """Read the config object now. Raises: what reading it raises."""
+        self._configured()
 
     @property
     def configured(self) -> bool:
@@ -201,9 +206,9 @@ class Settings(MutableMapping[str, Any]):
         self.__dict__["_added"] = {self._name(key): value for key, value in defaults.items()} | self._added
         self._forget_kept()
 
-    def reload(self, load: Callable[[], Layer | None], namespace: str) -> None:
+    def reload(self, source: Callable[[], Layer | None], namespace: str) -> None:
         """Take the config object's layer from elsewhere from now on. What was set explicitly stays."""
-        self.__dict__.update(_load=load, _namespace=namespace, _layer=None)
+        self.__dict__.update(_load=source, _namespace=namespace, _layer=None)
         self._forget_kept()
 
     def copy(self) -> Settings:
@@ -285,12 +290,4 @@ def _censored(key: str, value: Any) -> Any:
         return {inner: _censored(str(inner), one) for inner, one in value.items()}
     if value and any(word in key.upper() for word in _SECRET) and isinstance(value, (str, bytes)):
         return "********"
-    return _without_password(value) if isinstance(value, str) else value
-
-
-def _without_password(text: str) -> str:
-    scheme, mark, rest = text.partition("://")
-    user, at, host = rest.rpartition("@")
-    if not (mark and at) or ":" not in user:
-        return text
-    return f"{scheme}://{user.partition(':')[0]}:**@{host}"
+    return mask(value) if isinstance(value, str) and "://" in value else value

@@ -1,0 +1,110 @@
+"""`Opened`: what one app has open in this process - broker, backend, publisher and waits - each made on first use.
+
+After a fork the child has none of it: it makes its own, and leaves its parent's alone.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..backends.registry import open_backend
+from ..brokers.registry import open_broker
+from . import current
+from .addresses import backend_address, broker_address
+from .disabled import DisabledBackend
+from .publisher import Publisher
+from .waiting import Waits
+
+if TYPE_CHECKING:
+    from ..backends.base import Backend
+    from ..brokers.base import Broker
+    from .app import Celery
+
+__all__ = ["Opened"]
+
+#: What a forked child inherited. It is kept, unused, until the child ends: closing a parent's connection (or letting
+#: it be collected, which closes it) would speak on the parent's sockets and break the locks of its files.
+_inherited: list[dict[str, Any]] = []
+
+
+class Opened:
+    """The things themselves; `app.broker` and its like come from here."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self._made: dict[str, Any] = {}
+        self._lock = threading.RLock()
+
+    @property
+    def broker(self) -> Broker:
+        """This process's broker. It connects at first use."""
+        return self._made.get("broker") or self._make("broker", self.new_broker)  # type: ignore[no-any-return]
+
+    @property
+    def backend(self) -> Backend:
+        """This process's result backend; one that refuses to be read where none is configured."""
+        return self._made.get("backend") or self._make("backend", self.new_backend)  # type: ignore[no-any-return]
+
+    @property
+    def publisher(self) -> Publisher:
+        """The way out for all calls."""
+        return self._made.get("publisher") or self._make("publisher", lambda: Publisher(self._app))  # type: ignore[no-any-return]
+
+    @property
+    def waits(self) -> Waits:
+        """The common wait for results."""
+        return self._made.get("waits") or self._make("waits", lambda: Waits(self._app))  # type: ignore[no-any-return]
+
+    def new_broker(self, *, write: bool = True) -> Broker:
+        """Another broker by the settings, owned by the caller."""
+        conf = self._app.conf
+        url, options = broker_address(conf, self._app.main_file, write=write)
+        return open_broker(
+            url, options, connect_timeout=_seconds(conf.broker_connection_timeout), publish_timeout=conf.publish_timeout
+        )
+
+    def new_backend(self) -> Backend:
+        """Another result backend by the settings, owned by the caller."""
+        conf = self._app.conf
+        address = backend_address(conf, self._app.main_file)
+        if address is None:
+            return DisabledBackend()
+        timeout = conf.redis_socket_connect_timeout or conf.broker_connection_timeout
+        return open_backend(*address, connect_timeout=_seconds(timeout))
+
+    def close(self) -> None:
+        """Close what is open; it is made anew when it is needed again."""
+        with self._lock:
+            made, self._made = self._made, {}
+        for name in ("waits", "publisher", "backend", "broker"):
+            close = getattr(made.get(name), "close", None)
+            if close is not None:
+                close()
+
+    def forget(self) -> None:
+        """In a forked child: what there is belongs to the parent. The lock may be held by a thread that is not here."""
+        _inherited.append(self._made)
+        self._made, self._lock = {}, threading.RLock()
+
+    def _make(self, name: str, make: Callable[[], Any]) -> Any:
+        with self._lock:
+            if name not in self._made:
+                self._made[name] = make()
+            return self._made[name]
+
+
+def _seconds(timeout: float | None) -> float:
+    # Celery's None is "wait for ever": nothing here does (R7).
+    return 4.0 if timeout is None else float(timeout)
+
+
+def _after_fork() -> None:
+    for app in current.apps():
+        app.opened.forget()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+    os.register_at_fork(after_in_child=_after_fork)
