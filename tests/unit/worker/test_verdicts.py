@@ -1,0 +1,53 @@
+"""What becomes of the deliveries of the dead: neighbours of a message that kills are never convicted with it."""
+
+from __future__ import annotations
+
+from celeriac.brokers.base import Delivery, Settlement, Shelf, Verdict
+from celeriac.worker.supervisor import verdicts
+
+
+def convict(delivery: Delivery, strikes: int, how: str) -> Settlement:
+    return Settlement(delivery, Verdict.DEAD, reason="lost", detail=how, strikes=strikes)
+
+
+def delivery(receipt: int, strikes: int = 0, shelf: Shelf = Shelf.READY) -> Delivery:
+    return Delivery("celery", 100 + receipt, b"{}", strikes, shelf, was=receipt)
+
+
+def test_only_what_ran_when_its_runner_died_gets_a_strike() -> None:
+    settled = verdicts.after_runner_death([delivery(1), delivery(2), delivery(3)], 2, 3, "signal 9", convict)
+    assert [(s.shelf, s.strikes) for s in settled] == [(Shelf.READY, 0), (Shelf.SUSPECT, 1), (Shelf.READY, 0)]
+    assert all(s.verdict is Verdict.REQUEUE for s in settled)
+
+
+def test_nothing_ran_when_its_runner_died() -> None:
+    settled = verdicts.after_runner_death([delivery(1), delivery(2)], 0, 3, "signal 9", convict)
+    assert [s.strikes for s in settled] == [0, 0]
+
+
+def test_the_third_death_of_its_process_convicts() -> None:
+    (settled,) = verdicts.after_runner_death([delivery(7, 2, Shelf.SUSPECT)], 7, 3, "signal 11 (SIGSEGV)", convict)
+    assert settled.verdict is Verdict.DEAD
+    assert settled.strikes == 3
+    assert settled.detail == "signal 11 (SIGSEGV)"
+
+
+def test_all_that_a_dead_node_held_is_suspected_and_none_convicted() -> None:
+    held = [delivery(1), delivery(2, 2, Shelf.QUARANTINE), delivery(3, 9, Shelf.SUSPECT)]
+    settled = verdicts.after_node_death(held, 3, "node died", convict)
+    assert all(s.verdict is Verdict.REQUEUE for s in settled)
+    assert [(s.shelf, s.strikes) for s in settled] == [
+        (Shelf.SUSPECT, 1),
+        (Shelf.QUARANTINE, 3),
+        (Shelf.QUARANTINE, 10),
+    ]
+
+
+def test_alone_on_a_node_that_died_is_definite() -> None:
+    (settled,) = verdicts.after_node_death([delivery(1, 2, Shelf.QUARANTINE)], 3, "node died", convict)
+    assert settled.verdict is Verdict.DEAD
+
+
+def test_what_a_supervisor_was_passing_on_keeps_its_strikes() -> None:
+    (settled,) = verdicts.unharmed([delivery(1, 2, Shelf.SUSPECT)])
+    assert (settled.verdict, settled.shelf, settled.strikes) == (Verdict.REQUEUE, Shelf.SUSPECT, 2)
