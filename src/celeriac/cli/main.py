@@ -13,7 +13,7 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from types import TracebackType
-from typing import NoReturn
+from typing import TYPE_CHECKING
 
 import click
 from click.exceptions import NoArgsIsHelpError
@@ -24,6 +24,9 @@ from ..foundation.suggest import did_you_mean
 from ..foundation.version import __version__
 from .params import app_options
 from .session import LoadError, Session
+
+if TYPE_CHECKING:
+    from ..client.app import Celery
 
 #: Name and the line in `--help`. The module of the same name in this package has the command, under the same name.
 _COMMANDS = {
@@ -72,18 +75,17 @@ def celeriac() -> None:
     """A distributed task queue: Celery's API and wire protocol."""
 
 
-def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """The console script: runs the command and ends the process with its exit code."""
-    sys.exit(run(argv))
+def main(argv: Sequence[str] | None = None, *, app: Celery | None = None) -> int:
+    """Run a command in this process: the console script, and `app.start()`.
 
-
-def run(argv: Sequence[str] | None = None) -> int:
-    """Run a command in this process. Parameters: `argv` without the program's name. Returns the exit code."""
+    Parameters: `argv` without the program's name (None: `sys.argv`); `app`, the one to use where `-A` names none.
+    Returns the exit code.
+    """
     utf8_streams()
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning  # type: ignore[assignment]  # the documented way to redirect them
-            code = celeriac.main(argv, prog_name="celeriac", standalone_mode=False, obj=Session())
+            code = celeriac.main(argv, prog_name="celeriac", standalone_mode=False, obj=Session(app))
     except LoadError as error:
         traceback.print_exception(_from_users_code(error.cause))
         return 1

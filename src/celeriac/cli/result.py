@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -42,7 +42,7 @@ def result(session: Session, task_id: str, task: str | None, traceback: bool, ti
     raise click.ClickException(f"{answer.state}: {type(failure).__name__}: {failure} (--traceback shows where)")
 
 
-def _wait(answer: AsyncResult, timeout: float | None) -> bool:
+def _wait(answer: AsyncResult[Any], timeout: float | None) -> bool:
     """Whether the result is there in time; after a moment of nothing, says what the silence is about."""
     first = _SILENT if timeout is None else min(timeout, _SILENT)
     if _arrives(answer, first):
@@ -53,7 +53,7 @@ def _wait(answer: AsyncResult, timeout: float | None) -> bool:
     return _arrives(answer, None if timeout is None else timeout - first)
 
 
-def _arrives(answer: AsyncResult, timeout: float | None) -> bool:
+def _arrives(answer: AsyncResult[Any], timeout: float | None) -> bool:
     try:
         answer.get(timeout=timeout, propagate=False)
     except TimeoutError:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import CeleriacError
-from ..foundation.loading import cwd_on_path, find_app
+from ..foundation.loading import cwd_on_path, find_app, module_name_of
 
 if TYPE_CHECKING:
     from ..client.app import Celery
@@ -26,7 +26,8 @@ class LoadError(click.ClickException):
 class Session:
     """The options that every command has, given before or after its name: the latter win."""
 
-    def __init__(self) -> None:
+    def __init__(self, app: Celery | None = None) -> None:
+        self._app = app
         self.app_name: str | None = None
         self.broker: str | None = None
         self.backend: str | None = None
@@ -37,7 +38,9 @@ class Session:
 
     @property
     def app_text(self) -> str:
-        """What `-A` names, or CELERY_APP in the environment; empty if neither does."""
+        """What `-A` names, or the module of the app whose `start` was called, or CELERY_APP; empty if none does."""
+        if self.app_name is None and self._app is not None:
+            return module_name_of(self._app.module)
         return self.app_name or os.environ.get("CELERY_APP", "")
 
     def load(self, *, tasks: bool = False) -> Celery:
@@ -52,7 +55,7 @@ class Session:
         if not self.app_text and not self.broker:
             raise click.UsageError("name your application with -A (-A proj, -A proj.module:app), or a broker with -b")
         try:
-            app = find_app(self.app_text, Celery) if self.app_text else Celery("celeriac", set_as_current=False)
+            app = self._find(Celery)
             if self.config:
                 app.config_from_object(self.config)
             given = {"broker_url": self.broker, "result_backend": self.backend}
@@ -64,6 +67,11 @@ class Session:
         except Exception as error:  # importing runs the user's code: it may raise anything
             raise LoadError(error) from error
         return app
+
+    def _find(self, kind: type[Celery]) -> Celery:
+        if self._app is not None and self.app_name is None:
+            return self._app
+        return find_app(self.app_text, kind) if self.app_text else kind("celeriac", set_as_current=False)
 
     def enter_workdir(self) -> None:
         """Change to `--workdir`, and let the app be imported from there."""

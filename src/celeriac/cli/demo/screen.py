@@ -1,4 +1,4 @@
-"""How the demo shows its tasks: a table in place on a terminal, a line for each change elsewhere. It decides nothing."""
+"""How the demo shows its tasks: a table in place on a terminal, a line for each change elsewhere. It only shows."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ _GRACE = 10.0
 class Order:
     """One task that was sent: what it must come to, and what was seen of it on the way."""
 
-    def __init__(self, call: str, result: AsyncResult, *, end: str = states.SUCCESS, on_the_way: str = "") -> None:
+    def __init__(self, call: str, result: AsyncResult[Any], *, end: str = states.SUCCESS, on_the_way: str = "") -> None:
         self.row = Row(call)
         self.result = result
         self._end = end
