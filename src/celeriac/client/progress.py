@@ -10,17 +10,14 @@ from ..wire import outcome
 from ..wire.message import Record
 
 if TYPE_CHECKING:
-    from ..backends.base import Backend
     from .app import Celery
     from .request import Context
 
 
-def store_state(
-    app: Celery, backend: Backend, task_id: str | None, state: str | None, meta: Any, request: Context
-) -> None:
-    """Store `state` with `meta` as its result. It never replaces the final state of a task that has ended.
+def state_record(app: Celery, task_id: str | None, state: str | None, meta: Any, request: Context | None) -> Record:
+    """The record of `state` with `meta` as its result. It never replaces the final state of a task that has ended.
 
-    Raises: EncodeError (naming the place in `meta`), OperationalError, TypeError outside of a run.
+    Raises: EncodeError (naming the place in `meta`), TypeError outside of a run.
     """
     if task_id is None:
         raise TypeError("update_state() needs a task_id outside of a running task")
@@ -31,15 +28,15 @@ def store_state(
         task_id,
         state,
         meta,
-        children=[child.as_tuple() for child in request._children or ()],
+        children=[child.as_tuple() for child in (request and request._children) or ()],
         date_done=datetime.now(timezone.utc),
-        group_id=request.group,
-        parent_id=request.parent_id,
-        extended=extended(request) if conf.result_extended else None,
+        group_id=request.group if request else None,
+        parent_id=request.parent_id if request else None,
+        extended=extended(request) if request and conf.result_extended else None,
         serializer=conf.result_serializer,
         compression=conf.result_compression,
     )
-    backend.put_many((Record(task_id, document, seconds(conf.result_expires), state in READY_STATES),))
+    return Record(task_id, document, seconds(conf.result_expires), state in READY_STATES)
 
 
 def extended(request: Context) -> dict[str, Any]:

@@ -1,0 +1,168 @@
+"""`Publisher`: from a call to a message in the broker, together with whatever other threads publish meanwhile.
+
+`prepare` makes the message and `publish` sends it; a task that runs in a worker only prepares (its retry travels with
+its settlement). It does not route beyond queues, keeps no results and holds no connection: the broker does.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from ..brokers.base import Outgoing
+from ..errors import OperationalError
+from ..foundation.identifiers import uuid4_text
+from ..foundation.urls import mask
+from .current import worker_run
+from .group_commit import GroupCommit
+from .options import CallOptions
+from .template import Template
+
+if TYPE_CHECKING:
+    from .app import Celery
+
+#: Sleeps that many seconds.
+Sleep = Callable[[float], None]
+
+
+class Publisher:
+    """The way out for all calls of one app. Any thread may use it; a forked child goes on with it."""
+
+    def __init__(self, app: Celery, sleep: Sleep | None = None) -> None:
+        self._app = app
+        self._sleep = sleep or threading.Event().wait
+        self._commit = GroupCommit(self._send)
+        self._batch: int | None = None
+        #: Celery's "oid": where an rpc client would listen for replies.
+        self._oid = uuid4_text()
+
+    # -- making ----------------------------------------------------------------------------------------------
+
+    def template(self, name: str, options: CallOptions) -> Template:
+        """What all calls of the task `name` under `options` have in common.
+
+        Raises: TypeError, ValueError (an instant that is none), EncodeError (a callback's arguments).
+        """
+        return Template(self._app, name, options, self._oid)
+
+    def prepare(
+        self,
+        name: str,
+        args: Any = None,
+        kwargs: Any = None,
+        options: CallOptions | None = None,
+        *,
+        inherit: bool = True,
+    ) -> Outgoing:
+        """The message of one call, not sent. It inherits from the task that runs here, as every call does; a retry
+        does not: it is that task."""
+        options = options or CallOptions()
+        template = self.template(name, options)
+        inherited = self.inherited(template) if inherit else ()
+        return template.outgoing(options.task_id or uuid4_text(), args, kwargs, *inherited)
+
+    def inherited(self, template: Template) -> tuple[str | None, str | None, int | None]:
+        """Root id, parent id and priority that the running task hands down to what it calls."""
+        run = worker_run()
+        if run is None or (template.root_id and template.parent_id):
+            return None, None, None
+        request = run.request
+        priority = None
+        if self._app.conf.task_inherit_parent_priority:
+            priority = (request.delivery_info or {}).get("priority")
+        return request.root_id or request.id, request.id, priority
+
+    # -- sending ---------------------------------------------------------------------------------------------
+
+    def publish(
+        self,
+        messages: Sequence[Outgoing],
+        *,
+        timeout: float | None = None,
+        retry: bool | None = None,
+        retry_policy: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Returns when the broker has them all. `timeout` (seconds) may shorten the setting `publish_timeout`.
+
+        A message is tried again (`task_publish_retry`, `task_publish_retry_policy`) only where it surely was not sent,
+        or where the broker recognises a repetition. Where a connection breaks with the answer outstanding the message
+        may have been accepted: this raises then, and whoever called decides whether once more is better than never.
+
+        Raises: OperationalError within the timeout. Celery's guide: Calling tasks, "Message Sending Retry".
+        """
+        conf = self._app.conf
+        limit = conf.publish_timeout if timeout is None else min(timeout, conf.publish_timeout)
+        deadline = monotonic() + limit
+        try:
+            self._commit.publish(messages, deadline)
+        except OperationalError as error:
+            retries = conf.task_publish_retry if retry is None else retry
+            policy = {**(conf.task_publish_retry_policy or {}), **(retry_policy or {})}
+            self._try_again(messages, deadline, error, policy if retries else None)
+
+    def publish_many(self, messages: Sequence[Outgoing], **options: Any) -> None:
+        """As `publish`, in batches of what the broker takes at once. A failure names how many were sent before."""
+        size = self._largest_batch()
+        for start in range(0, len(messages), size):
+            try:
+                self.publish(messages[start : start + size], **options)
+            except OperationalError as error:
+                if start:
+                    error.add_note(f"{start} of {len(messages)} messages had been sent before")
+                raise
+
+    def _try_again(
+        self, messages: Sequence[Outgoing], deadline: float, error: OperationalError, policy: Mapping[str, Any] | None
+    ) -> None:
+        tries = 1
+        while policy is not None and self._may_repeat(error):
+            wait = _interval(policy, tries)
+            if wait is None or monotonic() + wait >= deadline:
+                break
+            self._sleep(wait)
+            tries += 1
+            try:
+                self._commit.publish(messages, deadline)
+            except OperationalError as again:
+                error = again
+            else:
+                return
+        raise self._explained(error, tries) from error
+
+    def _may_repeat(self, error: OperationalError) -> bool:
+        if getattr(error, "unsent", False):
+            return True
+        return bool(getattr(self._app.broker.capabilities, "idempotent_publish", False))
+
+    def _explained(self, error: OperationalError, tries: int) -> OperationalError:
+        where = mask(str(self._app.broker_url))
+        often = f" ({tries} tries)" if tries > 1 else ""
+        made = OperationalError(f"cannot publish to {where}{often}: {mask_in(str(error), str(self._app.broker_url))}")
+        made.unsent = getattr(error, "unsent", False)  # type: ignore[attr-defined]
+        return made
+
+    def _send(self, messages: Sequence[Outgoing]) -> None:
+        self._app.broker.publish(messages)
+
+    def _largest_batch(self) -> int:
+        if self._batch is None:
+            self._batch = max(1, self._app.broker.capabilities.largest_batch)
+        return self._batch
+
+
+def mask_in(text: str, url: str) -> str:
+    """`text` without the password of `url`, should a library have quoted it."""
+    return text.replace(url, mask(url)) if url else text
+
+
+def _interval(policy: Mapping[str, Any], tries: int) -> float | None:
+    """Seconds before the try after `tries` tries, or None for no more: kombu's policy."""
+    most = policy.get("max_retries")
+    if most is not None and tries > most:
+        return None
+    start, step, longest = (
+        float(policy.get(k) or d) for k, d in (("interval_start", 0), ("interval_step", 0), ("interval_max", 0))
+    )
+    return min(start + step * (tries - 1), longest) if longest else start + step * (tries - 1)

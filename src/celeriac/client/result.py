@@ -1,0 +1,559 @@
+"""`AsyncResult`: a task's state and result, as seen by whoever called it; `EagerResult`, of a task that ran here.
+
+Reads documents and waits (through `waiting`); never writes any. Nothing happens on the backend until somebody asks.
+"""
+
+from __future__ import annotations
+
+import logging
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import datetime
+from functools import lru_cache
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
+from weakref import WeakKeyDictionary
+
+from .. import states
+from ..errors import TaskRevokedError, TimeoutError
+from ..wire import outcome, serializers
+from . import current
+from .waiting import Waits
+
+if TYPE_CHECKING:
+    from ..backends.base import Backend
+    from .app import Celery
+
+__all__ = [
+    "AsyncResult",
+    "EagerResult",
+    "ResultBase",
+    "allow_join_result",
+    "assert_will_not_block",
+    "denied_join_result",
+    "result_from_tuple",
+    "set_task_join_will_block",
+    "task_join_will_block",
+]
+
+R = TypeVar("R", covariant=True)
+
+logger = logging.getLogger("celery.result")
+
+#: What is known of a task that nobody has said anything about.
+_UNKNOWN: dict[str, Any] = {"status": states.PENDING, "result": None}
+
+
+# -- waiting inside of tasks -----------------------------------------------------------------------------------------
+
+_blocks_everywhere = False
+_blocks_here: ContextVar[bool | None] = ContextVar("celeriac_join_will_block", default=None)
+
+
+def task_join_will_block() -> bool:
+    """Whether waiting for a result is refused here."""
+    here = _blocks_here.get()
+    return _blocks_everywhere if here is None else here
+
+
+def set_task_join_will_block(blocks: bool) -> None:
+    """Refuse, or no longer refuse, to wait for results anywhere in this process: a worker does, for its tasks."""
+    global _blocks_everywhere
+    _blocks_everywhere = blocks
+
+
+def assert_will_not_block() -> None:
+    """Raises: RuntimeError where waiting for a result is refused."""
+    if task_join_will_block():
+        raise RuntimeError(
+            "Never call result.get() within a task!\nSee https://docs.celeryq.dev/en/latest/userguide/tasks.html"
+            "#avoid-launching-synchronous-subtasks\n"
+        )
+
+
+@contextmanager
+def allow_join_result() -> Iterator[None]:
+    """Inside of it results may be waited for, whatever the danger."""
+    token = _blocks_here.set(False)
+    try:
+        yield
+    finally:
+        _blocks_here.reset(token)
+
+
+@contextmanager
+def denied_join_result() -> Iterator[None]:
+    """Inside of it results may not be waited for."""
+    token = _blocks_here.set(True)
+    try:
+        yield
+    finally:
+        _blocks_here.reset(token)
+
+
+# -- results ---------------------------------------------------------------------------------------------------------
+
+
+class ResultBase:
+    """Base of all results."""
+
+    #: Result of the task whose callback this one is, if known.
+    parent: AsyncResult[Any] | None = None
+
+
+class AsyncResult(ResultBase, Generic[R]):
+    """State and result of the task with this id. Celery's guide: Calling tasks; reference: `celery.result`."""
+
+    TimeoutError = TimeoutError
+
+    #: The task's id.
+    id: str
+    #: Nothing is stored for the task (`ignore_result`): `get` returns None at once.
+    _ignored = False
+    _app: Celery | None = None
+    _backend: Backend | None = None
+    _cache: dict[str, Any] | None = None
+
+    def __init__(
+        self,
+        id: str,
+        backend: Backend | None = None,
+        task_name: str | None = None,
+        app: Celery | None = None,
+        parent: AsyncResult[Any] | None = None,
+    ) -> None:
+        if id is None:
+            raise ValueError(f"AsyncResult requires valid id, not {type(id)}")
+        self.id = id
+        self._app = app
+        if backend is not None:
+            self._backend = backend
+        if parent is not None:
+            self.parent = parent
+
+    @property
+    def app(self) -> Celery:
+        """The app; the current one where none was given."""
+        if self._app is None:
+            self._app = current.get_current_app()
+        return self._app
+
+    @property
+    def backend(self) -> Backend:
+        """Where the result is kept."""
+        return self.app.backend if self._backend is None else self._backend
+
+    @backend.setter
+    def backend(self, backend: Backend | None) -> None:
+        self._backend = backend
+
+    @property
+    def task_id(self) -> str:
+        """The same as `id`."""
+        return self.id
+
+    @property
+    def ignored(self) -> bool:
+        """Whether no result is stored, so that waiting for one makes no sense."""
+        return self._ignored
+
+    @ignored.setter
+    def ignored(self, ignored: bool) -> None:
+        self._ignored = ignored
+
+    # -- waiting ---------------------------------------------------------------------------------------------
+
+    def get(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        interval: float = 0.5,
+        no_ack: bool = True,
+        follow_parents: bool = True,
+        callback: Callable[[str, Any], Any] | None = None,
+        on_message: Callable[[dict[str, Any]], Any] | None = None,
+        on_interval: Callable[[], Any] | None = None,
+        disable_sync_subtasks: bool = True,
+        EXCEPTION_STATES: Any = states.EXCEPTION_STATES,
+        PROPAGATE_STATES: Any = states.PROPAGATE_STATES,
+    ) -> R:
+        """Wait until the task has ended, and return its result. The server tells; nothing polls.
+
+        `timeout` is in seconds (None: as long as it takes). With `propagate` false a failed task's exception is
+        returned instead of raised. `callback(task_id, value)` is called at the end, `on_message(meta)` with every
+        state on the way. `on_interval()` is called every `interval` seconds, and only then does that have a meaning;
+        `follow_parents` raises the error of a parent, looked for as often. `no_ack` has no meaning here.
+
+        Raises: celeriac.exceptions.TimeoutError, the task's own exception, RuntimeError inside of a task (see
+        `disable_sync_subtasks`), OperationalError where the backend stays away. Celery's guide: Calling tasks.
+        """
+        if self._ignored:
+            return cast("R", None)
+        if disable_sync_subtasks:
+            assert_will_not_block()
+        if self._cache is None:
+            checks = self._regular_checks(on_interval, follow_parents and propagate)
+            self._await(timeout, on_message, interval if checks else None, checks)
+        return cast("R", self.maybe_throw(propagate=propagate, callback=callback))
+
+    wait = get
+
+    def _regular_checks(self, on_interval: Callable[[], Any] | None, follow_parents: bool) -> list[Callable[[], Any]]:
+        checks: list[Callable[[], Any]] = []
+        if follow_parents and self.parent is not None:
+            self._raise_parents_error()
+            checks.append(self._raise_parents_error)
+        if on_interval is not None:
+            checks.append(on_interval)
+        return checks
+
+    def _await(
+        self,
+        timeout: float | None,
+        on_message: Callable[[dict[str, Any]], Any] | None,
+        interval: float | None,
+        checks: list[Callable[[], Any]],
+    ) -> None:
+        """Returns when the final state is in the cache. Raises: TimeoutError."""
+        deadline = None if timeout is None else monotonic() + timeout
+        if deadline is not None and monotonic() >= deadline and self.ready():
+            return
+        waits = self._waits()
+        wait = waits.begin(self.id)
+        try:
+            while self._cache is None:
+                left = None if deadline is None else deadline - monotonic()
+                if left is not None and left <= 0:
+                    raise TimeoutError("The operation timed out.")
+                slice_ = left if interval is None or (left is not None and left < interval) else interval
+                news = waits.next(wait, slice_)
+                if news is not None:
+                    meta = self._take(news[1])
+                    if on_message is not None:
+                        on_message(meta)
+                else:
+                    for check in checks:
+                        check()
+        finally:
+            waits.end(wait)
+
+    def then(
+        self,
+        callback: Callable[[AsyncResult[R]], Any],
+        on_error: Callable[[BaseException], Any] | None = None,
+        weak: bool = False,
+    ) -> AsyncResult[R]:
+        """Have `callback(result)` called when the task has ended, whether or not anything waits for it.
+
+        A task that failed goes to `on_error(exception)` if that is given, else to the callback, as in Celery. Either is
+        called once, from a background thread that all callbacks share; what it raises is logged. `weak` has no
+        meaning here. Returns this result.
+        """
+
+        def take(document: bytes) -> bool:
+            try:
+                self._take(document)
+            except Exception as error:  # a document that does not decode
+                self._call(on_error or self._log_unreadable, error)
+                return True
+            if self._cache is None:
+                return False
+            self._fire(callback, on_error)
+            return True
+
+        self._waits().then(self.id, take)
+        return self
+
+    def _fire(
+        self, callback: Callable[[AsyncResult[R]], Any], on_error: Callable[[BaseException], Any] | None
+    ) -> None:
+        meta = self._get_task_meta()
+        if on_error is not None and meta["status"] in states.PROPAGATE_STATES:
+            self._call(on_error, meta["result"])
+        else:
+            self._call(callback, self)
+
+    def _call(self, function: Callable[[Any], Any], argument: Any) -> None:
+        try:
+            function(argument)
+        except Exception:
+            logger.exception("A callback for the result of %s raised", self.id)
+
+    def _log_unreadable(self, error: BaseException) -> None:
+        logger.error("The result of %s cannot be read: %s", self.id, error)
+
+    def _waits(self) -> Waits:
+        return self.app.waits if self._backend is None else _waits_of(self._backend)
+
+    # -- state -----------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> str:
+        """PENDING (also of a task that is not known), STARTED, RETRY, FAILURE, SUCCESS, REVOKED, or the task's own."""
+        return cast("str", self._get_task_meta()["status"])
+
+    status = state
+
+    @property
+    def result(self) -> Any:
+        """The value, or the exception; the meta of a state on the way; None before."""
+        return self._get_task_meta()["result"]
+
+    info = result
+
+    def ready(self) -> bool:
+        """Whether the task has ended."""
+        return self.state in states.READY_STATES
+
+    def successful(self) -> bool:
+        """Whether it has ended well."""
+        return self.state == states.SUCCESS
+
+    def failed(self) -> bool:
+        """Whether it has failed."""
+        return self.state == states.FAILURE
+
+    def exists(self) -> bool:
+        """Whether anything is stored for this id: tells a task that waits from one that is not known."""
+        return self._cache is not None or bool(self.backend.get_many((self.id,)))
+
+    @property
+    def traceback(self) -> str | None:
+        """The traceback of a failed task, as text."""
+        return cast("str | None", self._get_task_meta().get("traceback"))
+
+    @property
+    def children(self) -> list[AsyncResult[Any]] | None:
+        """Results of the tasks that this one called."""
+        return cast("list[AsyncResult[Any]] | None", self._get_task_meta().get("children"))
+
+    @property
+    def date_done(self) -> datetime | None:
+        """When it ended, in UTC."""
+        done = self._get_task_meta().get("date_done")
+        return datetime.fromisoformat(done) if isinstance(done, str) else done
+
+    @property
+    def name(self) -> str | None:
+        """The task's name (this and the following: with `result_extended`)."""
+        return cast("str | None", self._get_task_meta().get("name"))
+
+    @property
+    def args(self) -> Any:
+        """Its positional arguments."""
+        return self._get_task_meta().get("args")
+
+    @property
+    def kwargs(self) -> Any:
+        """Its keyword arguments."""
+        return self._get_task_meta().get("kwargs")
+
+    @property
+    def worker(self) -> str | None:
+        """The node that ran it."""
+        return cast("str | None", self._get_task_meta().get("worker"))
+
+    @property
+    def retries(self) -> int | None:
+        """How often it was retried."""
+        return cast("int | None", self._get_task_meta().get("retries"))
+
+    @property
+    def queue(self) -> str | None:
+        """The queue it came from."""
+        return cast("str | None", self._get_task_meta().get("queue"))
+
+    def maybe_throw(self, propagate: bool = True, callback: Callable[[str, Any], Any] | None = None) -> Any:
+        """The result; the exception of a failed task is raised if `propagate`."""
+        meta = self._get_task_meta()
+        value = meta["result"]
+        if propagate and meta["status"] in states.PROPAGATE_STATES:
+            self.throw(value)
+        if callback is not None:
+            callback(self.id, value)
+        return value
+
+    maybe_reraise = maybe_throw
+
+    def throw(self, value: Any) -> NoReturn:
+        """Raise what a failed task left behind."""
+        raise value if isinstance(value, BaseException) else Exception(value)
+
+    def forget(self) -> None:
+        """Delete the result from the backend, and those of its parents."""
+        self._cache = None
+        if self.parent is not None:
+            self.parent.forget()
+        self.backend.forget((self.id,))
+
+    def revoke(self, *args: Any, **kwargs: Any) -> None:
+        """Not in this version."""
+        raise NotImplementedError("revoking tasks is not supported by this version")
+
+    # -- documents -------------------------------------------------------------------------------------------
+
+    def _get_task_meta(self) -> dict[str, Any]:
+        """What is known now, under Celery's keys; kept once the task has ended."""
+        if self._cache is not None:
+            return self._cache
+        document = self.backend.get_many((self.id,)).get(self.id)
+        return _UNKNOWN if document is None else self._take(document)
+
+    def _take(self, document: bytes) -> dict[str, Any]:
+        conf = self.app.conf
+        accepted = _content_types(tuple(conf.result_accept_content or conf.accept_content))
+        known = outcome.read(document, accepted, serializer=conf.result_serializer)
+        meta = {
+            "task_id": known.task_id or self.id,
+            "status": known.status,
+            "result": known.exception() if known.status in states.EXCEPTION_STATES else known.result,
+            "traceback": known.traceback,
+            "children": [result_from_tuple(child, self.app) for child in known.children or ()],
+            "date_done": known.date_done,
+            "group_id": known.group_id,
+            "parent_id": known.parent_id,
+            **known.extended,
+        }
+        if known.status in states.READY_STATES:
+            self._cache = meta
+        return meta
+
+    def _parents(self) -> Iterator[AsyncResult[Any]]:
+        node = self.parent
+        while node is not None:
+            yield node
+            node = node.parent
+
+    def _raise_parents_error(self) -> None:
+        for node in reversed(list(self._parents())):
+            node.maybe_throw()
+
+    # -- as a value ------------------------------------------------------------------------------------------
+
+    def as_tuple(self) -> tuple[tuple[str, Any], None]:
+        """`((id, parent), None)`: how it stands among the children of another result."""
+        return (self.id, self.parent and self.parent.as_tuple()), None
+
+    def as_list(self) -> list[str]:
+        """Its id and those of its parents."""
+        return [self.id, *(node.id for node in self._parents())]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.id}>"
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, AsyncResult):
+            return bool(other.id == self.id)
+        return other == self.id if isinstance(other, str) else NotImplemented
+
+    def __copy__(self) -> AsyncResult[R]:
+        return type(self)(self.id, self._backend, None, self._app, self.parent)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.id, None, None, None, self.parent)
+
+    __class_getitem__ = classmethod(types.GenericAlias)  # type: ignore[assignment]
+
+
+class EagerResult(AsyncResult[R]):
+    """The result of a task that ran in this process (`Task.apply`, `task_always_eager`)."""
+
+    def __init__(
+        self, id: str, ret_value: Any, state: str, traceback: str | None = None, name: str | None = None
+    ) -> None:
+        self.id = id
+        self._meta = {
+            "task_id": id,
+            "result": ret_value,
+            "status": state,
+            "traceback": traceback,
+            "name": name,
+        }
+
+    def _get_task_meta(self) -> dict[str, Any]:
+        return self._meta
+
+    def ready(self) -> bool:
+        """It has ended."""
+        return True
+
+    def exists(self) -> bool:
+        """It is here."""
+        return True
+
+    def get(self, timeout: float | None = None, propagate: bool = True, disable_sync_subtasks: bool = True, **_: Any) -> R:  # type: ignore[override]  # noqa: E501
+        """The result; a failed task's exception is raised if `propagate`."""
+        if disable_sync_subtasks:
+            assert_will_not_block()
+        value = self.result
+        if self.successful() or self.state not in states.PROPAGATE_STATES:
+            return cast("R", value if self.successful() else None)
+        if propagate:
+            raise value if isinstance(value, Exception) else Exception(value)
+        return cast("R", value)
+
+    wait = get  # type: ignore[assignment]
+
+    def then(
+        self,
+        callback: Callable[[AsyncResult[R]], Any],
+        on_error: Callable[[BaseException], Any] | None = None,
+        weak: bool = False,
+    ) -> AsyncResult[R]:
+        """As `AsyncResult.then`, at once and in this thread."""
+        self._fire(callback, on_error)
+        return self
+
+    def forget(self) -> None:
+        """Nothing is stored."""
+
+    def revoke(self, *args: Any, **kwargs: Any) -> None:
+        """Mark it as revoked: `get` raises TaskRevokedError from now on, as in Celery."""
+        self._meta = {**self._meta, "status": states.REVOKED, "result": TaskRevokedError("revoked"), "traceback": None}
+
+    def __copy__(self) -> EagerResult[R]:
+        cls, args = self.__reduce__()
+        return cast("EagerResult[R]", cls(*args))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        meta = self._meta
+        return type(self), (self.id, meta["result"], meta["status"], meta["traceback"], meta["name"])
+
+
+def result_from_tuple(r: Any, app: Celery | None = None) -> AsyncResult[Any]:
+    """The result that `as_tuple` wrote. A group's is taken by its id alone: this version knows single tasks only."""
+    if isinstance(r, ResultBase):
+        return cast("AsyncResult[Any]", r)
+    (task_id, parent), _members = r if isinstance(r[0], (list, tuple)) else ((r[0], None), None)
+    return AsyncResult(task_id, app=app, parent=result_from_tuple(parent, app) if parent else None)
+
+
+@lru_cache(maxsize=8)
+def _content_types(names: tuple[str, ...]) -> frozenset[str]:
+    return serializers.content_types(names)
+
+
+class _Only:
+    """A backend in the place of an app, for `Waits`."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+
+
+_others: WeakKeyDictionary[Any, Waits] = WeakKeyDictionary()
+
+
+def _waits_of(backend: Backend) -> Waits:
+    """The waits of a backend that is not an app's own."""
+    waits = _others.get(backend)
+    if waits is None:
+        waits = _others.setdefault(backend, Waits(_Only(backend)))
+    return waits
