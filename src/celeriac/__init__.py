@@ -1,6 +1,6 @@
 """A distributed task queue with Celery's API and Celery's wire protocol.
 
-`from celeriac import Celery, shared_task`. Names are loaded when they are first used, so that `import celeriac` is free.
+`from celeriac import Celery, shared_task`. Names are loaded when they are first used: `import celeriac` is free.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _HOMES = {
     "uuid": "foundation.identifiers:uuid4_text",
 }
 
-__all__ = [  # noqa: RUF022 - the loader's names, in its order
+__all__ = [
     "App",
     "AsyncResult",
     "Celery",

@@ -1,7 +1,7 @@
 """Which broker and which backend the settings mean: a URL and the options for its adapter. It opens nothing.
 
-Without any setting messages and results live in the embedded queue file (`sqlite://`). With a broker of one's own and no
-result backend there are no results, as in Celery.
+Without any setting messages and results live in the embedded queue file (`sqlite://`). With a broker of one's own and
+no result backend there are no results, as in Celery.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ def _first(value: Any, setting: str) -> str:
         raise ImproperlyConfigured(f"{setting} must be a URL such as 'redis://localhost:6379/0', not {value!r}")
     if len(several) > 1:
         warnings.warn(
-            f"{setting} names {len(several)} servers: this version uses the first, {urls.mask(several[0])}, and does not "
-            "fail over to the others",
+            f"{setting} names {len(several)} servers: this version uses the first, {urls.mask(several[0])}, "
+            "and does not fail over to the others",
             stacklevel=2,
         )
     return several[0].strip()

@@ -12,16 +12,16 @@ import threading
 import types
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timezone, tzinfo
+from datetime import UTC, datetime, tzinfo
 from functools import cached_property
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from ..errors import ImproperlyConfigured
 from ..foundation import dates
 from ..foundation.loading import import_module, symbol
 from ..settings import Layer, Settings
-from . import addresses, autodiscovery, calling, construction, current, definition, pickling, progress
+from . import addresses, autodiscovery, calling, construction, current, definition, pickling
 from .lazy import settle
 from .naming import created_in, task_name
 from .opened import Opened
@@ -157,7 +157,9 @@ class Celery:
         self._conf.load()
         return self._conf
 
-    def config_from_envvar(self, variable_name: str, silent: bool = False, force: bool = False) -> Settings | bool | None:
+    def config_from_envvar(
+        self, variable_name: str, silent: bool = False, force: bool = False
+    ) -> Settings | bool | None:
         """As `config_from_object`, of the module that an environment variable names.
 
         Raises: ImproperlyConfigured where the variable is not set, unless `silent` (then False).
@@ -192,7 +194,13 @@ class Celery:
     def Task(self) -> type[Task[..., Any]]:  # noqa: N802 - Celery's name
         """The base class of this app's tasks. It may be replaced by another (`app.Task = …`)."""
         base = symbol(self.task_cls)
-        body = {"_app": self, "__bound__": False, "abstract": True, "__module__": base.__module__, "__doc__": base.__doc__}
+        body = {
+            "_app": self,
+            "__bound__": False,
+            "abstract": True,
+            "__module__": base.__module__,
+            "__doc__": base.__doc__,
+        }
         return type("Task", (base,), body)
 
     @overload
@@ -212,7 +220,7 @@ class Celery:
         return definition.decorate(self, args, options)
 
     def register_task(self, task: Any, **options: Any) -> Task[..., Any]:
-        """Register an instance of a task class, or a class. A different task of that name is replaced, with a warning."""
+        """Register a task class or an instance of one. Another task of that name is replaced, with a warning."""
         return definition.register(self, task, options)
 
     def gen_task_name(self, name: str, module: str) -> str:
@@ -301,17 +309,17 @@ class Celery:
         """
         conf = self._conf
         try:
-            return dates.zone(conf.timezone) if conf.timezone or not conf.enable_utc else timezone.utc
+            return dates.zone(conf.timezone) if conf.timezone or not conf.enable_utc else UTC
         except ValueError as error:
             raise ImproperlyConfigured(f"timezone: {error}") from None
 
     def now(self) -> datetime:
         """The present, in the app's zone."""
-        return datetime.now(timezone.utc).astimezone(self.timezone)
+        return datetime.now(UTC).astimezone(self.timezone)
 
     def uses_utc_timezone(self) -> bool:
         """The app's zone is UTC."""
-        return self.timezone is timezone.utc
+        return self.timezone is UTC
 
     # -- what is open ------------------------------------------------------------------------------------------------
 
@@ -353,12 +361,8 @@ class Celery:
         """Another result backend by the settings, not opened yet; the caller's own."""
         return self.opened.new_backend()
 
-    def store_state(self, task_id: str | None, state: str | None, meta: Any = None, request: Any = None) -> None:
-        """Store a state on the way, at once (see `Task.update_state`)."""
-        self.backend.put_many([progress.state_record(self, task_id, state, meta, request)])
-
     def close(self) -> None:
-        """Close what is open and step back as current app. Only apps made on the fly need it: `with Celery(…) as app`."""
+        """Close what is open and step back as current app. For apps made on the fly: `with Celery(…) as app`."""
         self.opened.close()
         current.forget_app(self)
 

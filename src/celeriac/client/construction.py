@@ -50,7 +50,9 @@ def refuse_unknown(name: str, settings: Mapping[str, Any]) -> None:
     for key in settings:
         if canonical(key) is None:
             hint = did_you_mean(key, (*_ARGUMENTS, *SETTINGS))
-            raise TypeError(f"{name}() got an unexpected keyword argument {key!r}{hint}: it is neither an argument nor a setting")
+            raise TypeError(
+                f"{name}() got an unexpected keyword argument {key!r}{hint}: it is neither an argument nor a setting"
+            )
 
 
 def registry(tasks: Any, kind: type[TaskRegistry]) -> TaskRegistry:

@@ -57,7 +57,7 @@ def _define(
     fun: Callable[..., Any],
     *,
     shared: bool = True,
-    filter: Callable[[Any], Any] | None = None,  # noqa: A002 - Celery's name
+    filter: Callable[[Any], Any] | None = None,
     lazy: bool = True,
     **options: Any,
 ) -> Any:
@@ -65,31 +65,23 @@ def _define(
     if app.finalized or not lazy:
         made = from_function(app, fun, **options)
     else:
-        made = LazyTask(functools.partial(_promised, app, fun, options), app._lock)
+        made = LazyTask(functools.partial(from_function, app, fun, **options), app._tasks, app._lock)
         app._pending.append(made)
     if shared:
         current.connect_on_app_finalize(functools.partial(_share, fun, options))
     return filter(made) if filter is not None else made
 
 
-def _promised(app: Celery, fun: Callable[..., Any], options: dict[str, Any], promise: LazyTask) -> Task[..., Any]:
-    return from_function(app, fun, promise, **options)
-
-
 def from_function(
     app: Celery,
     fun: Callable[..., Any],
-    instead: Any = None,
     *,
     name: str | None = None,
     base: type[Task[..., Any]] | None = None,
     bind: bool = False,
     **options: Any,
 ) -> Task[..., Any]:
-    """The task around `fun`; the registered one where the name is taken, with a warning if it is another callable's.
-
-    `instead` is registered in the task's place: the promise that is about to become the task.
-    """
+    """The task around `fun`; the registered one where the name is taken, with a warning if it is another callable's."""
     if not (app.finalized or app.autofinalize):
         raise RuntimeError("Contract breach: app not finalized")
     name = name or app.gen_task_name(fun.__name__, fun.__module__)
@@ -100,7 +92,7 @@ def from_function(
             _warn_duplicate(app, name, known, fun, _KEPT)
         return existing  # type: ignore[no-any-return]
     task = make_task(app, fun, name=name, bind=bind, base=base or app.Task, **options)
-    app._tasks[name] = task if instead is None else instead
+    app._tasks[name] = task
     return task
 
 

@@ -21,7 +21,7 @@ class DisabledBackend:
     """Stores nothing; reading raises NotImplementedError, as in Celery."""
 
     identity: tuple[str, Any] = ("disabled", None)
-    location: Mapping[str, Any] = {}  # noqa: RUF012 - never written
+    location: Mapping[str, Any] = {}
 
     def open(self) -> None:
         """Nothing to open."""

@@ -1,30 +1,40 @@
 """`LazyTask`: what `@app.task` returns until it is first looked at; then it *becomes* the task.
 
-Making a task reads the app's settings, and modules are imported before apps are configured. Celery leaves a proxy in the
-module for ever; here the object changes its class once, and from then on costs nothing.
+Making a task reads the app's settings, and modules are imported before apps are configured. Celery leaves a proxy in
+the module for ever; here the object changes its class once, and from then on costs nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from .task import Task
 
 __all__ = ["LazyTask", "settle"]
 
+P = ParamSpec("P")
+R_co = TypeVar("R_co", covariant=True)
 
-class LazyTask:
-    """A task that is not made yet. Any attribute, call or comparison makes it."""
 
-    def __init__(self, make: Callable[[LazyTask], Task[..., Any]], lock: AbstractContextManager[Any]) -> None:
-        """`make` returns the task, having registered the LazyTask in its place; `lock` is reentrant, the app's own."""
-        object.__setattr__(self, "_make", make)
-        object.__setattr__(self, "_lock", lock)
+class LazyTask(Generic[P, R_co]):  # generic as Task is, so that both have one layout in memory
+    """A task that is not made yet. Any attribute or call makes it."""
+
+    def __init__(
+        self,
+        make: Callable[[], Task[P, R_co]],
+        registry: MutableMapping[str, Any],
+        lock: AbstractContextManager[Any],
+    ) -> None:
+        """`make` makes the task and puts it into `registry`; `lock` is reentrant, the app's own."""
+        object.__getattribute__(self, "__dict__").update(make=make, registry=registry, lock=lock)
 
     def __getattribute__(self, name: str) -> Any:
+        if name == "__class__":
+            # `isinstance` compares this with the type it saw a moment ago: the type must not change in between.
+            return type(_made(self))
         return getattr(settle(self), name)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -33,8 +43,8 @@ class LazyTask:
     def __delattr__(self, name: str) -> None:
         delattr(settle(self), name)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return settle(self)(*args, **kwargs)
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        return settle(self)(*args, **kwargs)  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         return repr(settle(self))
@@ -54,15 +64,38 @@ def settle(lazy: Any) -> Any:
     if type(lazy) is not LazyTask:
         return lazy
     state = object.__getattribute__(lazy, "__dict__")
-    lock = state.get("_lock")
-    if lock is None:  # another thread is done with it
-        return lazy
+    lock = state.get("lock")
+    if lock is None:  # done: by another thread just now, or as far as it goes (see `_become`)
+        return state.get("task", lazy)
     with lock:
-        if type(lazy) is not LazyTask:
-            return lazy
-        task = state["_make"](lazy)
-        state.clear()
-        state.update(vars(task))
+        task = _made(lazy)
+        return _become(lazy, state, task, state["registry"]) if "registry" in state else task
+
+
+def _made(lazy: Any) -> Any:
+    """The task, made but not become."""
+    state = object.__getattribute__(lazy, "__dict__")
+    lock = state.get("lock")
+    if lock is None:
+        return state.get("task", lazy)
+    with lock:
+        if "make" in state:
+            state["task"] = state["make"]()
+            del state["make"]
+        return state.get("task", lazy)
+
+
+def _become(lazy: Any, state: dict[str, Any], task: Any, registry: MutableMapping[str, Any]) -> Any:
+    state.clear()
+    state.update(vars(task))
+    try:
         # From here on `lazy` is an instance of the task's class, with the state of the instance that was made.
         object.__setattr__(lazy, "__class__", type(task))
+    except TypeError:
+        # The base class has slots, or a parent beside Task: other layouts in memory. It forwards for ever, then.
+        state.clear()
+        state["task"] = task
+        return task
+    if registry.get(task.name) is task:
+        registry[task.name] = lazy
     return lazy

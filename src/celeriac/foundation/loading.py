@@ -1,4 +1,4 @@
-"""Importing by name, with errors that say which name failed and why. It knows no app class: the caller says what one is.
+"""Importing by name, with errors that say which name failed. It knows no app class: the caller says what one is.
 
 An error raised *inside* an imported module is never turned into another one: its own traceback is the message. Only
 "this very module does not exist" is told apart (`missing`).
@@ -162,8 +162,8 @@ def _name_by_file(file: str) -> str:
 def find_app(text: str | _T, kind: type[_T]) -> _T:
     """The app that `-A` names, as Celery finds it (guide: Application, "Finding the app instance").
 
-    `proj.mod:attr` is that very object. `proj.mod`: its attribute `app`, then `celery`, then, for a package, the same in
-    `proj.mod.celery`, then the first app in the module. `proj.mod.attr` works too.
+    `proj.mod:attr` is that very object. `proj.mod`: its attribute `app`, then `celery`, then, for a package, the same
+    in `proj.mod.celery`, then the first app in the module. `proj.mod.attr` works too.
 
     Raises: AppNotFound, with what was tried; whatever importing the modules raises, with its own traceback.
     """

@@ -36,7 +36,10 @@ class Settings(MutableMapping[str, Any]):
     _version: int
 
     def __init__(
-        self, source: Callable[[], Layer | None] | None = None, explicit: Mapping[str, Any] | None = None, namespace: str = ""
+        self,
+        source: Callable[[], Layer | None] | None = None,
+        explicit: Mapping[str, Any] | None = None,
+        namespace: str = "",
     ) -> None:
         kept = self.__dict__
         kept["_load"], kept["_namespace"], kept["_version"] = source, namespace, 0
@@ -217,7 +220,9 @@ class Settings(MutableMapping[str, Any]):
         twin = Settings(lambda: layer, namespace=self._namespace)
         twin._changes.update(self._changes)
         twin._added.update(self._added)
-        twin._defaults.update((key, dict(value) if isinstance(value, dict) else value) for key, value in self._defaults.items())
+        twin._defaults.update(
+            (key, dict(value) if isinstance(value, dict) else value) for key, value in self._defaults.items()
+        )
         return twin
 
     __copy__ = copy
@@ -282,7 +287,9 @@ _ENVIRONMENT = {
     "broker_write_url": "CELERY_BROKER_WRITE_URL",
     "result_backend": "CELERY_RESULT_BACKEND",
 }
-_COMPUTED = frozenset(name for name, member in vars(Settings).items() if isinstance(member, property) and name in SETTINGS)
+_COMPUTED = frozenset(
+    name for name, member in vars(Settings).items() if isinstance(member, property) and name in SETTINGS
+)
 
 
 def _censored(key: str, value: Any) -> Any:
