@@ -1,0 +1,36 @@
+-- Move delayed messages back to their shelves: the due ones, or all.
+--
+-- KEYS   for each queue: ready LIST, base of our own keys
+-- ARGV   1 most messages  2 separator  3 '1': all, due or not
+-- Returns {moved, milliseconds until the next is due (-1: none is delayed)}
+-- Called by broker.py (promote, release).
+--
+-- They go to the end that is taken next, as Celery's workers run an ETA task ahead of what is queued, the earliest due first.
+
+local room, separator = tonumber(ARGV[1]), ARGV[2]
+local time = call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local until_ = ARGV[3] == '1' and '+inf' or string.format('%.0f', now)
+local moved, nearest = 0, -1
+
+for k = 1, #KEYS, 2 do
+  local ready, base = KEYS[k], KEYS[k + 1]
+  local delayed = base .. 'delayed'
+  if room > 0 then
+    local due = call('ZRANGEBYSCORE', delayed, '-inf', until_, 'LIMIT', 0, room)
+    if #due > 0 then
+      call('ZREMRANGEBYRANK', delayed, 0, #due - 1)
+      for d = #due, 1, -1 do
+        shelve('RPUSH', ready, base, separator, string.sub(due[d], 17))
+      end
+      moved, room = moved + #due, room - #due
+    end
+  end
+  local first = call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
+  if first[2] then
+    local wait = math.max(0, tonumber(first[2]) - now)
+    if nearest < 0 or wait < nearest then nearest = wait end
+  end
+end
+
+return {moved, nearest}
