@@ -23,7 +23,7 @@ from ..wire.message import Message, Record
 class Capabilities(Struct, frozen=True):
     """What an engine can do, so that nothing above asks for its name."""
 
-    #: Delayed messages are stored as such at `publish` (`Outgoing.due`); else the worker puts them off as it reads them.
+    #: Delayed messages are stored as such at `publish` (`Outgoing.due`); else the worker puts them off.
     native_delay: bool = False
     #: The most messages worth publishing or settling in one call.
     largest_batch: int = 1000
@@ -254,7 +254,9 @@ class Broker(Protocol):
 
     def give_back(self, consumer: str, queues: Sequence[str], after: int) -> int:
         """Return what the consumer holds with receipts above `after` to the queue, to be taken next, without a
-        strike. Suspects go back to their shelf. Returns the highest receipt that went back, `after` if none did."""
+        strike. Suspects go back to their shelf. Returns the highest receipt ever issued to the consumer, or a higher
+        one never to be issued: all that it held in (after, returned] is not its own any more. So it may be repeated
+        when the answer was lost."""
         ...
 
     def dismiss(self, consumer: str, queues: Sequence[str]) -> None:

@@ -63,7 +63,8 @@ class Queues:
         self.held: dict[str, dict[int, tuple[Delivery, _Entry]]] = {}
         self.waiters: set[MemoryWaiter] = set()
         self._places = itertools.count(1)
-        self._receipts = itertools.count(1)
+        #: The last one given to anyone.
+        self.receipt = 0
 
     def queue(self, name: str) -> _Queue:
         return self.queues.setdefault(name, _Queue())
@@ -111,17 +112,17 @@ class Queues:
         return self.hold(consumer, name, shelf, entry)
 
     def hold(self, consumer: str, name: str, shelf: Shelf, entry: _Entry) -> Delivery:
-        delivery = Delivery(name, next(self._receipts), entry.payload, entry.strikes, shelf)
+        self.receipt += 1
+        delivery = Delivery(name, self.receipt, entry.payload, entry.strikes, shelf)
         self.held.setdefault(consumer, {})[delivery.receipt] = (delivery, entry)
         return delivery
 
-    def put_back(self, consumer: str, receipts: Sequence[int]) -> int:
+    def put_back(self, consumer: str, receipts: Sequence[int]) -> None:
         """To the shelves they came from, each at its old place."""
         held = self.held.get(consumer, {})
         for receipt in receipts:
             delivery, entry = held.pop(receipt)
             self.shelve(delivery.queue, entry, delivery.shelf)
-        return len(receipts)
 
     # -- leases -------------------------------------------------------------------------------------------------
 
@@ -168,7 +169,7 @@ class Queues:
             task=settlement.task,
             task_id=settlement.task_id,
             since=now,
-            strikes=delivery.strikes,
+            strikes=max(delivery.strikes, settlement.strikes),
         )
         self.queue(delivery.queue).dead[letter.id] = (letter, entry)
 
@@ -369,7 +370,8 @@ class MemoryBroker:
     def give_back(self, consumer: str, queues: Sequence[str], after: int) -> int:
         with self.lock:
             receipts = [receipt for receipt in self.state.held_on(consumer, queues) if receipt > after]
-            return self.state.put_back(consumer, receipts)
+            self.state.put_back(consumer, receipts)
+            return self.state.receipt
 
     def dismiss(self, consumer: str, queues: Sequence[str]) -> None:
         with self.lock:

@@ -1,0 +1,316 @@
+"""The SQLite broker: every step of the port as one transaction on one file, shared by the processes of a machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
+
+from ...drivers.sqlite import Database, Step, locate
+from ...errors import CeleriacError, FencedError
+from ..base import Capabilities, Counts, DeadLetter, Delivery, Opened, Outgoing, Shelf
+from .consumer import Held, Put, SQLiteConsumer
+from .entry import Waiting, enqueue, pack, topic
+from .sql import SQL
+from .waiter import SQLiteWaiter
+
+T = TypeVar("T")
+
+#: Rows that one transaction deletes or moves at most when there may be millions.
+_PORTION = 1000
+
+
+class SQLiteBroker:
+    """`brokers.base.Broker`. `locate` says what its URLs mean."""
+
+    capabilities = Capabilities(native_delay=True)
+
+    def __init__(self, opened: Opened) -> None:
+        self._database: Database = locate(opened.url, opened.options)
+        self._connect_timeout = opened.connect_timeout
+        self._timeout = opened.publish_timeout
+        self._retained = False
+        #: Stores records of settlements in the joined backend's tables.
+        self.put: Put | None = None
+
+    @property
+    def path(self) -> str:
+        """The absolute path of the file, for banners."""
+        return str(self._database.path)
+
+    def open(self) -> None:
+        if not self._retained:
+            self._database.retain()
+            self._retained = True
+        self._database.open(self._connect_timeout)
+
+    def close(self) -> None:
+        if self._retained:
+            self._retained = False
+            self._database.release()
+
+    def join(self, identity: tuple[str, Any], location: Mapping[str, Any]) -> bool:
+        joined = identity == ("sqlite", str(self._database.path))
+        self.put = location["put"] if joined else None
+        return joined
+
+    # -- steps, for this package --------------------------------------------------------------------------------
+
+    def write(self, work: Callable[[Step], T]) -> T:
+        return self._database.write(work, self._timeout)
+
+    def read(self, work: Callable[[Step], T]) -> T:
+        return self._database.read(work, self._timeout)
+
+    def ids(self, names: Collection[str]) -> dict[str, int]:
+        """The number of each queue; those that are new are made, in a step of their own so that no rollback takes a
+        number back that was remembered."""
+        known = self._database.queues
+        if not all(name in known for name in names):
+            rows = [(name,) for name in names]
+
+            def work(step: Step) -> dict[str, int]:
+                step.many(SQL.make_queue, rows)
+                return dict(step.execute(SQL.queues))
+
+            self._database.queues = known = self.write(work)
+        return {name: known[name] for name in names}
+
+    def forget_listener(self, address: str) -> None:
+        """A listener is gone. Its row is only litter: whoever rings it in vain deletes it."""
+        try:
+            self.write(lambda step: step.execute(SQL.deaf, (address,)))
+        except CeleriacError:
+            pass
+
+    # -- publishing ---------------------------------------------------------------------------------------------
+
+    def declare(self, queues: Sequence[str]) -> None:
+        self.ids(queues)
+
+    def publish(self, messages: Sequence[Outgoing]) -> None:
+        if not messages:
+            return
+        parcels = pack(messages)
+        queues = self.ids({parcel.queue for parcel in parcels})
+        self.write(lambda step: enqueue(step, parcels, queues))
+
+    # -- consumers and leases -----------------------------------------------------------------------------------
+
+    def enlist(self, consumer: str, queues: Sequence[str]) -> None:
+        rows = [(consumer, queue) for queue in self.ids(queues).values()]
+        self.write(lambda step: step.many(SQL.enlist, rows))
+
+    def consumer(self, name: str, queues: Sequence[str]) -> SQLiteConsumer:
+        return SQLiteConsumer(self, name, queues)
+
+    def renew(self, consumers: Sequence[str], queues: Sequence[str]) -> list[str]:
+        ids = self.ids(queues).values()
+
+        def work(step: Step) -> list[str]:
+            renewed = {
+                consumer: sum(step.execute(SQL.renew, (consumer, queue)).rowcount for queue in ids)
+                for consumer in consumers
+            }
+            return [consumer for consumer, count in renewed.items() if count < len(ids)]
+
+        return self.write(work)
+
+    def leases(self, queues: Sequence[str]) -> dict[str, int]:
+        ids = set(self.ids(queues).values())
+        return self.read(lambda step: _counters(step, ids))
+
+    def recover(self, consumer: str, queues: Sequence[str], into: str, counter: int | None = None) -> list[Delivery]:
+        names = {number: name for name, number in self.ids(queues).items()}
+
+        def work(step: Step) -> list[Delivery]:
+            counters = _counters(step, names)
+            if counter is not None and counters.get(consumer) != counter:
+                return []
+            leased = {row[0] for row in step.execute(SQL.leased, (into,))}
+            if not leased.issuperset(names):
+                raise FencedError(f"The lease of {into} is gone")
+            moved = _move(step, consumer, into, names)
+            step.many(SQL.end_lease, [(consumer, queue) for queue in names])
+            return moved
+
+        return self.write(work)
+
+    def give_back(self, consumer: str, queues: Sequence[str], after: int) -> int:
+        names = {number: name for name, number in self.ids(queues).items()}
+        return self.write(lambda step: _put_back(step, consumer, names, after))
+
+    def dismiss(self, consumer: str, queues: Sequence[str]) -> None:
+        names = {number: name for name, number in self.ids(queues).items()}
+
+        def work(step: Step) -> None:
+            _put_back(step, consumer, names, 0)
+            step.many(SQL.end_lease, [(consumer, queue) for queue in names])
+
+        self.write(work)
+
+    # -- upkeep -------------------------------------------------------------------------------------------------
+
+    def promote(self, queues: Sequence[str], limit: int = 1000) -> tuple[int, float | None]:
+        ids, moved = self.ids(queues), 0
+        soonest = self.read(lambda step: _soonest(step, ids.values()))
+        if soonest is not None and soonest <= time.time():
+            moved, soonest = self.write(lambda step: self._promote(step, ids, time.time(), limit))
+        self._database.tidy(self._timeout)
+        return moved, None if soonest is None else max(0.0, soonest - time.time())
+
+    def _promote(self, step: Step, queues: Mapping[str, int], instant: float, limit: int) -> tuple[int, float | None]:
+        moved = 0
+        for name, queue in queues.items():
+            moved += _promote(step, name, queue, instant, limit - moved)
+        return moved, _soonest(step, queues.values())
+
+    def waiter(self, queues: Sequence[str]) -> SQLiteWaiter:
+        return SQLiteWaiter(self, queues)
+
+    # -- looking and tidying ------------------------------------------------------------------------------------
+
+    def count(self, queues: Sequence[str]) -> dict[str, Counts]:
+        ids = self.ids(queues)
+        return self.read(lambda step: {name: _counts(step, queue) for name, queue in ids.items()})
+
+    def purge(self, queues: Sequence[str]) -> int:
+        return sum(
+            self._purge(statement, queue)
+            for queue in self.ids(queues).values()
+            for statement in (SQL.purge_waiting, SQL.purge_delayed)
+        )
+
+    def _purge(self, statement: str, queue: int) -> int:
+        purged = 0
+        while count := self.write(lambda step: _erase(step, statement, queue)):
+            purged += count
+        return purged
+
+    def peek(self, queue: str, limit: int = 100) -> list[bytes]:
+        number = self.ids([queue])[queue]
+
+        def work(step: Step) -> list[bytes]:
+            payloads: list[bytes] = []
+            for shelf in (Shelf.SUSPECT, Shelf.READY):
+                rows = step.execute(SQL.peek, (number, shelf.value, limit - len(payloads)))
+                payloads += [row[0] for row in rows]
+            return payloads
+
+        return self.read(work)
+
+    def delayed(self, queue: str, limit: int = 100) -> list[tuple[float, bytes]]:
+        number = self.ids([queue])[queue]
+        return self.read(lambda step: step.execute(SQL.delayed, (number, limit)).fetchall())
+
+    def release(self, queue: str) -> int:
+        number, released = self.ids([queue])[queue], 0
+        while moved := self.write(lambda step: _promote(step, queue, number, float("inf"), _PORTION)):
+            released += moved
+        return released
+
+    def dead_letters(self, queues: Sequence[str], limit: int = 100) -> list[DeadLetter]:
+        ids = self.ids(queues)
+
+        def work(step: Step) -> list[DeadLetter]:
+            return [
+                DeadLetter(str(row[0]), name, *row[1:])
+                for name, queue in ids.items()
+                for row in step.execute(SQL.dead_letters, (queue, limit))
+            ]
+
+        return sorted(self.read(work), key=lambda letter: (letter.since, int(letter.id)), reverse=True)[:limit]
+
+    def requeue_dead(self, queue: str, ids: Sequence[str]) -> list[str]:
+        number = self.ids([queue])[queue]
+
+        def work(step: Step) -> list[str]:
+            return [letter for letter in dict.fromkeys(ids) if _requeue(step, queue, number, letter)]
+
+        return self.write(work)
+
+
+# -- steps ------------------------------------------------------------------------------------------------------------
+
+
+def _counters(step: Step, queues: Collection[int]) -> dict[str, int]:
+    counters: dict[str, int] = {}
+    for consumer, queue, counter in step.execute(SQL.counters):
+        if queue in queues:
+            counters[consumer] = counters.get(consumer, 0) + counter
+    return counters
+
+
+def _holdings(step: Step, consumer: str, queues: Collection[int], after: int = 0) -> list[Held]:
+    rows = [Held(*row) for row in step.execute(SQL.holdings, (consumer,))]
+    return [row for row in rows if row.queue in queues and row.receipt > after]
+
+
+def _move(step: Step, consumer: str, into: str, names: Mapping[int, str]) -> list[Delivery]:
+    rows = _holdings(step, consumer, names)
+    moved = []
+    for receipt, row in zip(step.numbers(len(rows)), rows, strict=True):
+        step.execute(SQL.let_go, (consumer, row.receipt))
+        step.execute(SQL.hold, (into, receipt, *row[1:]))
+        payload = step.execute(SQL.payload, (row.message,)).fetchone()[0]
+        moved.append(Delivery(names[row.queue], receipt, payload, row.strikes, Shelf(row.shelf)))
+    return moved
+
+
+def _put_back(step: Step, consumer: str, names: Mapping[int, str], after: int) -> int:
+    """Returns the last receipt given to anyone: what the consumer reserves from now on has a higher one."""
+    rows = _holdings(step, consumer, names, after)
+    step.many(SQL.let_go, [(consumer, row.receipt) for row in rows])
+    step.many(SQL.wait, [row[1:] for row in rows])
+    step.topics |= {topic(names[row.queue]) for row in rows}
+    last: int = step.execute(SQL.last_number).fetchone()[0]
+    return last
+
+
+def _soonest(step: Step, queues: Collection[int]) -> float | None:
+    rows = (step.execute(SQL.next_due, (queue,)).fetchone() for queue in queues)
+    return min((row[0] for row in rows if row is not None), default=None)
+
+
+def _promote(step: Step, name: str, queue: int, instant: float, limit: int) -> int:
+    """Due messages are queued behind what waits already, as if published now."""
+    rows = step.execute(SQL.due, (queue, instant, limit)).fetchall()
+    if not rows:
+        return 0
+    step.execute(SQL.promoted, (queue, rows[-1][0], rows[-1][1]))
+    places = step.numbers(len(rows))
+    waiting = [
+        Waiting(queue, Shelf.READY, priority, place, message, strikes)
+        for place, (_, message, priority, strikes) in zip(places, rows, strict=True)
+    ]
+    step.many(SQL.wait, waiting)
+    step.topics.add(topic(name))
+    return len(rows)
+
+
+def _counts(step: Step, queue: int) -> Counts:
+    shelves = dict(step.execute(SQL.count_waiting, (queue,)).fetchall())
+    return Counts(
+        ready=shelves.get(Shelf.READY, 0),
+        delayed=step.execute(SQL.count_delayed, (queue,)).fetchone()[0],
+        in_flight=step.execute(SQL.count_held, (queue,)).fetchone()[0],
+        suspects=shelves.get(Shelf.SUSPECT, 0),
+        quarantined=shelves.get(Shelf.QUARANTINE, 0),
+        dead=step.execute(SQL.count_dead, (queue,)).fetchone()[0],
+    )
+
+
+def _erase(step: Step, statement: str, queue: int) -> int:
+    erased = step.execute(statement, (queue, _PORTION)).fetchall()
+    step.many(SQL.erase_message, erased)
+    return len(erased)
+
+
+def _requeue(step: Step, name: str, queue: int, letter: str) -> bool:
+    row = step.execute(SQL.unbury, (letter, queue)).fetchone()
+    if row is None:
+        return False
+    (place,) = step.numbers(1)
+    step.execute(SQL.wait, Waiting(queue, Shelf.READY, row[1], place, row[0], 0))
+    step.topics.add(topic(name))
+    return True

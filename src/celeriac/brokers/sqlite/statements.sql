@@ -1,0 +1,162 @@
+-- Every statement of the SQLite broker, by name; the tables are in drivers/sqlite/layout.sql. All run inside a
+-- transaction of `drivers.sqlite.Database`. Parameters stand in the order of the question marks.
+
+-- ---- queues -----------------------------------------------------------------------------------------------------
+
+-- name: make_queue
+INSERT OR IGNORE INTO queues (name) VALUES (?);
+
+-- name: queues
+SELECT name, id FROM queues;
+
+-- ---- publishing -------------------------------------------------------------------------------------------------
+
+-- name: write_message
+-- id, payload
+INSERT INTO messages (id, payload) VALUES (?, ?);
+
+-- name: wait
+-- queue, shelf, priority, place, message, strikes
+INSERT INTO waiting (queue, shelf, priority, place, message, strikes) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: delay
+-- queue, due, message, priority, strikes
+INSERT INTO delayed (queue, due, message, priority, strikes) VALUES (?, ?, ?, ?, ?);
+
+-- ---- a turn -----------------------------------------------------------------------------------------------------
+
+-- name: leased
+SELECT queue FROM leases WHERE consumer = ?;
+
+-- name: holdings
+-- consumer -> what it holds, in the order of its receipts
+SELECT receipt, queue, shelf, priority, place, message, strikes FROM held WHERE consumer = ? ORDER BY receipt;
+
+-- name: let_go
+-- consumer, receipt
+DELETE FROM held WHERE consumer = ? AND receipt = ?;
+
+-- name: erase_message
+DELETE FROM messages WHERE id = ?;
+
+-- name: bury
+-- queue, message, priority, strikes, since, reason, detail, task, task_id
+INSERT INTO dead (queue, message, priority, strikes, since, reason, detail, task, task_id)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: head
+-- queue, shelf -> priority of what is taken next
+SELECT priority FROM waiting WHERE queue = ? AND shelf = ? ORDER BY priority LIMIT 1;
+
+-- name: next
+-- queue, shelf, priority, limit -> what is taken next, down to this priority
+SELECT w.priority, w.place, w.message, w.strikes, m.payload
+FROM waiting AS w CROSS JOIN messages AS m ON m.id = w.message
+WHERE w.queue = ? AND w.shelf = ? AND w.priority <= ?
+ORDER BY w.priority, w.place
+LIMIT ?;
+
+-- name: taken
+-- queue, shelf, priority, place: no longer waits, nor does anything before it
+DELETE FROM waiting WHERE queue = ? AND shelf = ? AND (priority, place) <= (?, ?);
+
+-- name: hold
+-- consumer, receipt, queue, shelf, priority, place, message, strikes
+INSERT INTO held (consumer, receipt, queue, shelf, priority, place, message, strikes) VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: payload
+SELECT payload FROM messages WHERE id = ?;
+
+-- name: last_number
+SELECT last FROM numbers;
+
+-- ---- leases -----------------------------------------------------------------------------------------------------
+
+-- name: enlist
+-- consumer, queue
+INSERT OR IGNORE INTO leases (consumer, queue, counter) VALUES (?, ?, 1);
+
+-- name: renew
+-- consumer, queue
+UPDATE leases SET counter = counter + 1 WHERE consumer = ? AND queue = ?;
+
+-- name: end_lease
+-- consumer, queue
+DELETE FROM leases WHERE consumer = ? AND queue = ?;
+
+-- name: counters
+SELECT consumer, queue, counter FROM leases;
+
+-- ---- upkeep -----------------------------------------------------------------------------------------------------
+
+-- name: next_due
+SELECT due FROM delayed WHERE queue = ? ORDER BY due LIMIT 1;
+
+-- name: due
+-- queue, instant, limit -> the soonest that are due
+SELECT due, message, priority, strikes FROM delayed WHERE queue = ? AND due <= ? ORDER BY due, message LIMIT ?;
+
+-- name: promoted
+-- queue, due, message: no longer put off, nor is anything before it
+DELETE FROM delayed WHERE queue = ? AND (due, message) <= (?, ?);
+
+-- name: reservable
+-- queue, most
+SELECT count(*) FROM (SELECT 1 FROM waiting WHERE queue = ? AND shelf IN (0, 1) LIMIT ?);
+
+-- name: listen
+-- topic, address
+INSERT OR IGNORE INTO listeners (topic, address) VALUES (?, ?);
+
+-- name: listening
+-- address -> topics
+SELECT topic FROM listeners WHERE address = ?;
+
+-- name: deaf
+DELETE FROM listeners WHERE address = ?;
+
+-- ---- looking and tidying ----------------------------------------------------------------------------------------
+
+-- name: count_waiting
+SELECT shelf, count(*) FROM waiting WHERE queue = ? GROUP BY shelf;
+
+-- name: count_delayed
+SELECT count(*) FROM delayed WHERE queue = ?;
+
+-- name: count_held
+SELECT count(*) FROM held WHERE queue = ?;
+
+-- name: count_dead
+SELECT count(*) FROM dead WHERE queue = ?;
+
+-- name: purge_waiting
+-- queue, limit -> messages to erase
+DELETE FROM waiting WHERE queue = ?1 AND (shelf, priority, place) IN
+    (SELECT shelf, priority, place FROM waiting WHERE queue = ?1 LIMIT ?2)
+RETURNING message;
+
+-- name: purge_delayed
+-- queue, limit -> messages to erase
+DELETE FROM delayed WHERE queue = ?1 AND (due, message) IN
+    (SELECT due, message FROM delayed WHERE queue = ?1 LIMIT ?2)
+RETURNING message;
+
+-- name: peek
+-- queue, shelf, limit
+SELECT m.payload FROM waiting AS w CROSS JOIN messages AS m ON m.id = w.message
+WHERE w.queue = ? AND w.shelf = ? ORDER BY w.priority, w.place LIMIT ?;
+
+-- name: delayed
+-- queue, limit
+SELECT d.due, m.payload FROM delayed AS d CROSS JOIN messages AS m ON m.id = d.message
+WHERE d.queue = ? ORDER BY d.due, d.message LIMIT ?;
+
+-- name: dead_letters
+-- queue, limit -> the newest
+SELECT d.id, m.payload, d.reason, d.detail, d.task, d.task_id, d.since, d.strikes
+FROM dead AS d CROSS JOIN messages AS m ON m.id = d.message
+WHERE d.queue = ? ORDER BY d.since DESC, d.id DESC LIMIT ?;
+
+-- name: unbury
+-- id, queue
+DELETE FROM dead WHERE id = ? AND queue = ? RETURNING message, priority;
