@@ -26,9 +26,9 @@ from .lazy import settle
 from .naming import created_in, task_name
 from .opened import Opened
 from .registry import TaskRegistry
-from .result import AsyncResult
+from .result import AsyncResult as Result  # `Celery` has attributes of these names
 from .signature import Signature
-from .task import Task
+from .task import Task as BaseTask
 
 if TYPE_CHECKING:
     from ..backends.base import Backend
@@ -65,7 +65,7 @@ class Celery:
 
     #: Class of the registry, of tasks, and of the settings' source: for subclasses to replace, as in Celery.
     registry_cls: type[TaskRegistry] | str = TaskRegistry
-    task_cls: type[Task[..., Any]] | str = Task
+    task_cls: type[BaseTask[..., Any]] | str = BaseTask
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Celery:
         changes: Mapping[str, Any] | None = None,
         config_source: Any = None,
         fixups: Iterable[Any] | None = None,
-        task_cls: type[Task[..., Any]] | str | None = None,
+        task_cls: type[BaseTask[..., Any]] | str | None = None,
         autofinalize: bool = True,
         namespace: str | None = None,
         strict_typing: bool = True,
@@ -191,7 +191,7 @@ class Celery:
         return self._tasks
 
     @cached_property
-    def Task(self) -> type[Task[..., Any]]:  # noqa: N802 - Celery's name
+    def Task(self) -> type[BaseTask[..., Any]]:  # noqa: N802 - Celery's name
         """The base class of this app's tasks. It may be replaced by another (`app.Task = …`)."""
         base = symbol(self.task_cls)
         body = {
@@ -204,11 +204,11 @@ class Celery:
         return type("Task", (base,), body)
 
     @overload
-    def task(self, fun: Callable[P, R], /) -> Task[P, R]: ...
+    def task(self, fun: Callable[P, R], /) -> BaseTask[P, R]: ...
     @overload
-    def task(self, /, *, bind: Literal[True], **options: Any) -> Callable[[Callable[..., R]], Task[..., R]]: ...
+    def task(self, *, bind: Literal[True], **options: Any) -> Callable[[Callable[..., R]], BaseTask[..., R]]: ...
     @overload
-    def task(self, /, **options: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+    def task(self, **options: Any) -> Callable[[Callable[P, R]], BaseTask[P, R]]: ...
     def task(self, *args: Any, **options: Any) -> Any:
         """Make a task of a function: `@app.task`, or with options `@app.task(bind=True, max_retries=5)`.
 
@@ -219,7 +219,7 @@ class Celery:
         """
         return definition.decorate(self, args, options)
 
-    def register_task(self, task: Any, **options: Any) -> Task[..., Any]:
+    def register_task(self, task: Any, **options: Any) -> BaseTask[..., Any]:
         """Register a task class or an instance of one. Another task of that name is replaced, with a warning."""
         return definition.register(self, task, options)
 
@@ -282,7 +282,7 @@ class Celery:
 
     def send_task(
         self, name: str, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> AsyncResult[Any]:
+    ) -> Result[Any]:
         """Send a call by the task's name; it need not be known here. Options as for `Task.apply_async`.
 
         Raises: TypeError, EncodeError, OperationalError. Celery's guide: Calling tasks.
@@ -295,9 +295,9 @@ class Celery:
         return Signature(*args, **kwargs)
 
     @cached_property
-    def AsyncResult(self) -> type[AsyncResult[Any]]:  # noqa: N802 - Celery's name
+    def AsyncResult(self) -> type[Result[Any]]:  # noqa: N802 - Celery's name
         """The class of this app's results: `app.AsyncResult(task_id).get()`."""
-        return construction.bound_class(AsyncResult, self)
+        return construction.result_class(self)
 
     # -- time --------------------------------------------------------------------------------------------------------
 
@@ -377,12 +377,12 @@ class Celery:
         current.set_default_app(self)
 
     @property
-    def current_task(self) -> Task[..., Any] | None:
+    def current_task(self) -> BaseTask[..., Any] | None:
         """The task that runs here, or None."""
         return current.get_current_task()
 
     @property
-    def current_worker_task(self) -> Task[..., Any] | None:
+    def current_worker_task(self) -> BaseTask[..., Any] | None:
         """The task that a worker runs here, whatever it calls directly; or None."""
         return current.get_current_worker_task()
 
@@ -418,7 +418,7 @@ class Celery:
     def __reduce__(self) -> Any:
         return pickling.reduce_app(self)
 
-    __class_getitem__ = classmethod(types.GenericAlias)
+    __class_getitem__: Any = classmethod(types.GenericAlias)
 
 
 #: The same, for who prefers it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ImproperlyConfigured
 from ..foundation.loading import import_module, missing, symbol
@@ -12,13 +12,13 @@ from ..foundation.suggest import did_you_mean
 from ..settings import SETTINGS, Layer, read
 from ..settings.old_names import canonical
 from .registry import TaskRegistry
+from .result import AsyncResult
 
 if TYPE_CHECKING:
+    from ..backends.base import Backend
     from .app import Celery
 
-__all__ = ["bound_class", "default_app", "layer", "refuse_parts", "refuse_unknown", "registry"]
-
-T = TypeVar("T")
+__all__ = ["default_app", "layer", "refuse_parts", "refuse_unknown", "registry", "result_class"]
 
 #: Celery's own defaults of arguments that replace parts of it: naming the default replaces nothing.
 _STOCK = {
@@ -103,6 +103,24 @@ def _exists(name: str) -> bool:
     return True
 
 
-def bound_class(base: type[T], app: Celery) -> type[T]:
-    """A subclass of `base` whose instances belong to this app unless they are told otherwise."""
-    return type(base.__name__, (base,), {"app": app, "__module__": base.__module__, "__doc__": base.__doc__})
+def result_class(app: Celery) -> type[AsyncResult[Any]]:
+    """A class of results that belong to this app unless they are told otherwise."""
+
+    class Bound(AsyncResult[Any]):
+        def __init__(
+            self,
+            id: str,
+            backend: Backend | None = None,
+            task_name: str | None = None,
+            app: Celery | None = app,
+            parent: AsyncResult[Any] | None = None,
+        ) -> None:
+            super().__init__(id, backend, task_name, app, parent)
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            # Pickles name classes, and this one has no name that others could find: it travels as what it is made of.
+            return AsyncResult, (self.id, None, None, self._app, self.parent)
+
+    Bound.__name__, Bound.__qualname__, Bound.__doc__ = "AsyncResult", "AsyncResult", AsyncResult.__doc__
+    Bound.__module__ = AsyncResult.__module__
+    return Bound

@@ -43,7 +43,7 @@ __all__ = [
 class Running(NamedTuple):
     """One run on the stack: a task calls others directly or eagerly, so there is an outer one."""
 
-    task: Task
+    task: Task[..., Any]
     request: Context
     outer: Running | None
 
@@ -53,7 +53,7 @@ _get, _set, _reset = _running.get, _running.set, _running.reset
 _make = tuple.__new__  # a NamedTuple's own constructor costs three times as much
 
 
-def push(task: Task, request: Context) -> Token[Running | None]:
+def push(task: Task[..., Any], request: Context) -> Token[Running | None]:
     """Enter a run. Hand the answer to `pop` in the same thread (or coroutine)."""
     return _set(_make(Running, (task, request, _get())))
 
@@ -68,7 +68,7 @@ def running() -> Running | None:
     return _get()
 
 
-def request_of(task: Task) -> Context | None:
+def request_of(task: Task[..., Any]) -> Context | None:
     """The request of the innermost run of this very task, or None where it does not run here."""
     run = _get()
     while run is not None:
@@ -78,7 +78,7 @@ def request_of(task: Task) -> Context | None:
     return None
 
 
-def get_current_task() -> Task | None:
+def get_current_task() -> Task[..., Any] | None:
     """The task that runs here, or None."""
     run = _get()
     return None if run is None else run[0]
@@ -92,7 +92,7 @@ def worker_run() -> Running | None:
     return run
 
 
-def get_current_worker_task() -> Task | None:
+def get_current_worker_task() -> Task[..., Any] | None:
     """The task that a worker runs here, whatever it calls directly or eagerly; or None."""
     run = worker_run()
     return None if run is None else run[0]
@@ -196,4 +196,4 @@ def finalizers() -> Iterator[Callable[[Celery], Any]]:
 #: Always the app that is current where it is used.
 current_app: Celery = cast("Celery", Proxy(get_current_app))
 #: Always the task that runs where it is used; false outside of tasks.
-current_task: Task | None = cast("Task | None", Proxy(get_current_task))
+current_task: Task[..., Any] | None = cast("Task[..., Any] | None", Proxy(get_current_task))

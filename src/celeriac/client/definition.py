@@ -108,8 +108,8 @@ def _share(fun: Callable[..., Any], options: dict[str, Any], app: Celery) -> Non
 
 def register(app: Celery, task: Any, options: dict[str, Any]) -> Task[..., Any]:
     """`app.register_task`."""
-    made = task() if inspect.isclass(task) else task
-    kind = type(made)
+    made: Any = task() if inspect.isclass(task) else task
+    kind: Any = type(made)
     for name, value in options.items():
         setattr(kind, name, value)
     if not made.name:

@@ -96,6 +96,7 @@ def _become(lazy: Any, state: dict[str, Any], task: Any, registry: MutableMappin
         state.clear()
         state["task"] = task
         return task
-    if registry.get(task.name) is task:
-        registry[task.name] = lazy
+    name: str = task.name
+    if registry.get(name) is task:
+        registry[name] = lazy
     return lazy

@@ -44,7 +44,7 @@ class Proxy:
 
     @property
     def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
-        return vars(self._proxy_find())
+        return dict(vars(self._proxy_find()))
 
     @property
     def __module__(self) -> str:  # type: ignore[override]
