@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..foundation.suggest import did_you_mean
+from ..foundation.suggest import nearest
 from .params import app_options, instant, instant_or_seconds, json_list, json_object, refused
 from .session import Session
 
@@ -66,5 +66,13 @@ def full_name(name: str, known: Iterable[str]) -> str:
     if ends:
         raise click.UsageError(f"{name!r} is the end of several tasks, name one: {', '.join(ends)}")
     own = [full for full in names if not full.startswith("celery.")]
-    hint = did_you_mean(name, own) or (f"; there are {', '.join(own[:10])}" if own else "; the app has no tasks")
-    raise click.UsageError(f"no task {name!r}{hint}")
+    raise click.UsageError(f"no task {name!r}{_hint(name, own)}")
+
+
+def _hint(name: str, known: list[str]) -> str:
+    """What may have been meant: by the whole name, else by its end, else all that there is."""
+    ends = nearest(name.rpartition(".")[2], [full.rpartition(".")[2] for full in known])
+    close = nearest(name, known) or [full for full in known if full.rpartition(".")[2] in ends]
+    if close:
+        return f" (did you mean {' or '.join(map(repr, close))}?)"
+    return f"; there are {', '.join(known[:10])}" if known else "; the app has no tasks"
