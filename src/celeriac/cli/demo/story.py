@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -166,6 +167,7 @@ def _report(trouble: str, orders: list[Order], log: Path) -> None:
 
 
 def _tell(place: Path) -> None:
+    command = "celeriac" if shutil.which("celeriac") else f"{sys.executable} -m celeriac"  # in a venv that is not active
     print(
         f"""
 What happened: three messages were sent; `charge` failed twice, waited in the queue and was tried again; `refund`
@@ -173,8 +175,8 @@ failed for good, and its ValueError came back to the caller; `print_labels` told
 
 Go on with it:
   cd {place}
-  celeriac -A shop worker -l info &
-  celeriac -A shop call send_sms --args='["+49 171", "hello"]'
-  celeriac -A shop queues
+  {command} -A shop worker -l info &
+  {command} -A shop call send_sms --args='["+49 171", "hello"]'
+  {command} -A shop queues
 Then read shop.py there (30 lines), the quickstart in README.md, and docs/architecture.md."""
     )
