@@ -167,7 +167,8 @@ def _report(trouble: str, orders: list[Order], log: Path) -> None:
 
 
 def _tell(place: Path) -> None:
-    command = "celeriac" if shutil.which("celeriac") else f"{sys.executable} -m celeriac"  # in a venv that is not active
+    # In an environment that is not active the command is not on the path.
+    command = "celeriac" if shutil.which("celeriac") else f"{sys.executable} -m celeriac"
     print(
         f"""
 What happened: three messages were sent; `charge` failed twice, waited in the queue and was tried again; `refund`
