@@ -1,5 +1,5 @@
-"""Admission: what is to run now, and what becomes of a message that is not. Decides without I/O, and never raises: whatever
-is in a message, the answer is work or a settlement."""
+"""Admission: what is to run now, and what becomes of a message that is not. Decides without I/O, and never raises:
+whatever is in a message, the answer is work or a settlement."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ class Admission:
         message: Message | None = None
         try:
             message = envelope.decode(delivery.payload)
-            headers = message.headers
-            if "task" not in headers:
-                message = protocol1.to_protocol2(message)
-                headers = message.headers
-            if headers.get("eta"):
-                due = dates.epoch(headers["eta"])
+            if "task" not in message.headers:
+                message = protocol1.to_protocol2(message, self._accept)
+            protocol2.identify(message)
+            eta = message.headers.get("eta")
+            if eta:
+                due = dates.epoch(eta)
                 if due > now:
                     return Settlement(delivery, Verdict.PUT_OFF, due=due)
             return self._enter(delivery, message, now)
@@ -94,8 +94,8 @@ class Admission:
         except KeyError:
             raise NotRegistered(f"no task of this worker is named {name!r}") from None
         args, kwargs, embed = protocol2.read_body(message, self._accept)
-        if embed.get("chord"):
-            raise UnsupportedMessage("it is a member of a chord, which this version cannot count")
+        if embed["chord"] or embed["chain"] or embed["callbacks"] or embed["errbacks"]:
+            _check_canvas(embed)
         request = Context.from_message(
             message, args, kwargs, embed, hostname=self._hostname, redelivered=delivery.strikes > 0
         )
@@ -130,6 +130,17 @@ class Admission:
         return Settlement(
             delivery, Verdict.DEAD, record=record, reason=reason, detail=str(error), task=task, task_id=task_id
         )
+
+
+def _check_canvas(embed: protocol2.Embed) -> None:
+    """Raises: UnsupportedMessage for what would be lost on the way, before anything has run."""
+    if embed["chord"]:
+        raise UnsupportedMessage("it is a member of a chord, which this version cannot count")
+    for role in ("callbacks", "errbacks", "chain"):
+        for signature in embed[role] or ():
+            kind = signature.get("subtask_type")
+            if kind:
+                raise UnsupportedMessage(f"a {kind} among its {role} cannot be called by this version")
 
 
 def _text(value: object) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..brokers.base import Outgoing
+from ..client import calling
+from ..client import options as call_options
 from ..client.request import Context
 from ..client.signature import Signature
 
@@ -39,7 +41,7 @@ def on_failure(
     messages: list[Outgoing] = []
     calls: list[Callable[[], Any]] = []
     for n, spec in enumerate(request.errbacks or ()):
-        signature = Signature.from_dict(dict(spec), app=app)
+        signature = Signature.from_dict(spec, app=app)
         task = app.tasks.get(signature.task)
         if task is not None and _takes_three(task) and not signature.args:
             calls.append(_new_style(task, signature, request, error, traceback))
@@ -51,16 +53,13 @@ def on_failure(
 def _call(
     app: Celery, request: Context, spec: Mapping[str, Any], args: tuple[Any, ...], role: str, **options: Any
 ) -> Caused:
-    signature = Signature.from_dict(dict(spec), app=app)
+    signature = Signature.from_dict(spec, app=app)
     task_id = signature.options.get("task_id") or str(uuid.uuid5(_NAMESPACE, f"{request.id}:{role}"))
-    outgoing = signature.prepare(
-        args,
-        task_id=task_id,
-        root_id=request.root_id or request.id,
-        parent_id=request.id,
-        **options,
-    )
-    return outgoing, task_id
+    own_args, kwargs, merged = signature._merge(args)
+    merged.update(options, task_id=task_id, root_id=request.root_id or request.id, parent_id=request.id)
+    task = app.tasks.get(signature.task)
+    said = call_options.read(merged, calling.defaults(task) if task is not None else None)
+    return app.publisher.prepare(signature.task, own_args, kwargs, said), task_id
 
 
 def _takes_three(task: Any) -> bool:

@@ -13,8 +13,9 @@ from ..brokers.base import Settlement
 from ..client import current
 from ..client.request import Context
 from ..client.task import Task
-from ..errors import Ignore, Reject, Retry
+from ..errors import CeleriacError, Ignore, Reject, Retry
 from ..states import FAILURE, RETRY, SUCCESS
+from ..wire.representation import represent
 from . import outcome as outcomes
 from .admission import Admitted
 from .outcome import ExceptionInfo, Failure, Ignored, Outcome, Rejected, Retried, Success
@@ -76,8 +77,12 @@ class Tracer:
 
     def _started(self, task: Task[..., Any], request: Context) -> None:
         record = self._settling.records.started(request, os.getpid(), request.hostname or "")
-        if record is not None and self._backend is not None and not request.ignores_result(task.ignore_result):
+        if record is None or self._backend is None or request.ignores_result(task.ignore_result):
+            return
+        try:
             self._backend.put_many([record])
+        except CeleriacError as error:  # a state on the way is not worth a failure
+            logger.warning("Task %s[%s]: STARTED could not be stored: %s", task.name, request.id, error)
 
     def _hooks(self, task: Task[..., Any]) -> frozenset[str]:
         """The hooks that the task's class overrides: most have none, and then none is called."""
@@ -151,7 +156,8 @@ def log(task: Task[..., Any], request: Context, result: Outcome, seconds: float)
     name, task_id = request.shadow or task.name, request.id
     if isinstance(result, Success):
         if logger.isEnabledFor(logging.INFO):
-            logger.info("Task %s[%s] succeeded in %ss: %s", name, task_id, seconds, _shown(task, result.value))
+            shown = represent(result.value, task.resultrepr_maxsize)
+            logger.info("Task %s[%s] succeeded in %ss: %s", name, task_id, seconds, shown)
     elif isinstance(result, Failure):
         if result.expected:
             logger.info("Task %s[%s] raised expected: %r", name, task_id, result.error)
@@ -163,12 +169,6 @@ def log(task: Task[..., Any], request: Context, result: Outcome, seconds: float)
         logger.warning("Task %s[%s] rejected: %s", name, task_id, result.reason)
     else:
         logger.info("Task %s[%s] ignored", name, task_id)
-
-
-def _shown(task: Task[..., Any], value: object) -> str:
-    from ..foundation.reprs import bounded
-
-    return bounded(value, task.resultrepr_maxsize)
 
 
 def _repr(error: BaseException) -> str:

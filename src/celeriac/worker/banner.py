@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from ..foundation.urls import mask
 from ..foundation.version import __version__
 from .plan import Plan
@@ -25,3 +27,9 @@ def banner(node: str, plan: Plan, pool: str) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def show(text: str) -> None:
+    """On standard output, at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()

@@ -1,7 +1,7 @@
 """The template process: loads the app once, then forks a runner whenever the supervisor asks.
 
     python -m celeriac.worker.boot LINE_FD BOARD_FD SLOTS SUPERVISOR_PID    (WorkerOptions as JSON on stdin)
-    python -m celeriac.worker.boot LINE_FD BOARD_FD SLOTS SUPERVISOR_PID SLOT CONSUMER    (one runner, nothing shared)
+    python -m celeriac.worker.boot LINE_FD BOARD_FD SLOTS SUPERVISOR_PID SLOT CONSUMER    (one runner)
 
 It stays single-threaded and opens no socket, so that a fork of it is sound. If loading the app started threads or opened
 sockets, forking would copy them half: they are named in a warning and runners start from a clean interpreter instead.
@@ -12,12 +12,13 @@ from __future__ import annotations
 import gc
 import os
 import random
+import select
 import signal
 import subprocess
 import sys
 import threading
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -85,13 +86,11 @@ class Template:
             self._reap()
         return 0
 
-    def _wait(self) -> list[tuple[str, dict[str, object]]]:
-        import select  # a builtin of the interpreter, first needed here
-
-        readable, _, _ = select.select([self._line, self._wakeup], [], [])
+    def _wait(self) -> list[tuple[str, dict[str, Any]]]:
+        readable = select.select([self._line.fileno(), self._wakeup], [], [])[0]
         if self._wakeup in readable:
             os.read(self._wakeup, 4096)
-        return self._line.said(most_fds=64) if self._line in readable else []
+        return self._line.said(most_fds=64) if self._line.fileno() in readable else []
 
     def _fork(self, slot: int, consumer: str) -> int | None:
         """In the template None; in a forked runner its exit code, once it has ended."""
@@ -152,7 +151,7 @@ class Template:
         if not self._clean or not self._burden:
             return ""
         return (
-            f"loading the app left {', '.join(self._burden)}: runners start from a clean interpreter instead of a fork. "
+            f"loading the app left {', '.join(self._burden)}: runners start from a clean interpreter, not as a fork. "
             "Open such things in the task or on first use, or set worker_pool_start_method to 'fork' or 'spawn'."
         )
 

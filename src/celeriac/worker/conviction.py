@@ -1,8 +1,8 @@
-"""Conviction: setting a message aside because processes died under it, with the stored error that its caller waits for."""
+"""Conviction: setting a message aside because processes died under it, with the error that its caller gets."""
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ..brokers.base import Delivery, Settlement, Verdict
@@ -19,7 +19,7 @@ class Conviction:
     """Makes the settlement; `kept` False where no results are kept."""
 
     def __init__(self, app: Celery, *, kept: bool) -> None:
-        self._records = Records(app, lambda: datetime.now(timezone.utc), kept)
+        self._records = Records(app, lambda: datetime.now(UTC), kept)
 
     def convict(self, delivery: Delivery, strikes: int, how: str) -> Settlement:
         """A dead letter, and FAILURE with WorkerLostError for whoever waits."""

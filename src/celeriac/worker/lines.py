@@ -1,9 +1,9 @@
-"""Text lines over a stream socket: how supervisor, template and runners talk. A word, then JSON if there is more to say.
+"""Text lines over a stream socket: how supervisor, template and runners talk. A word, then JSON if there is more.
 
     supervisor -> runner    wake | quiet | resume | quarantine | stop
     runner -> supervisor    ready | idle | quieted | quarantined {"ran": 0|1}
-    supervisor -> template  fork {"slot": 0, "consumer": "…"}   (with the runner's end of its line as a descriptor)
-    template -> supervisor  hello {…} | failed {"error": "…"} | forked {"slot": 0, "pid": 1} | exited {"pid": 1, "status": 9}
+    supervisor -> template  fork {"slot": 0, "consumer": "…"}   (with the runner's end of its line)
+    template -> supervisor  hello {…} | failed {…} | forked {"slot": 0, "pid": 1} | exited {"pid": 1, "status": 9}
 
 End of file means that the other side is dead: nothing else tells so quickly.
 """
@@ -43,7 +43,7 @@ class Line:
                 self.sock.sendall(text.encode())
 
     def said(self, most_fds: int = 0) -> list[tuple[str, dict[str, Any]]]:
-        """The lines that have arrived; sets `closed` at end of file. Call it when the socket is readable, or any time."""
+        """The lines that have arrived; sets `closed` at end of file. It never waits, so it may be called any time."""
         data = b""
         try:
             if most_fds:
@@ -78,5 +78,3 @@ def adopt(fd: int) -> Line:
 def _parse(line: bytes) -> tuple[str, dict[str, Any]]:
     word, _, more = line.decode().partition(" ")
     return word, json.loads(more) if more else {}
-
-

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from ..client.app import Celery
+from ..client.current import get_current_app
 from ..errors import ImproperlyConfigured
-from ..foundation import identifiers, loading
+from ..foundation import home, identifiers, loading
 from .options import WorkerOptions
 from .plan import Plan, processors
-
-if TYPE_CHECKING:
-    from ..client.app import Celery
 
 
 class Loaded(Struct, frozen=True):
@@ -34,20 +32,12 @@ class Loaded(Struct, frozen=True):
 
 def load(options: WorkerOptions) -> Loaded:
     """Raises: ImproperlyConfigured, and whatever the user's modules raise, as it is."""
-    if options.workdir:
-        os.chdir(options.workdir)
     loading.cwd_on_path()
-    app = loading.find_app(options.app or "celery") if options.app else _default_app()
+    app = loading.find_app(options.app, Celery) if options.app else get_current_app()
     _lay_over(app, options)
-    app.loader_import_all() if hasattr(app, "loader_import_all") else app.import_modules()
+    app.import_modules()
     app.finalize()
     return Loaded(app, plan_of(app, options), options, identifiers.node_name(options.hostname))
-
-
-def _default_app() -> Celery:
-    from ..client.current import get_current_app  # the app of last resort, made on first use
-
-    return get_current_app()
 
 
 def _lay_over(app: Celery, options: WorkerOptions) -> None:
@@ -69,8 +59,8 @@ def plan_of(app: Celery, options: WorkerOptions) -> Plan:
     conf = app.conf
     return Plan(
         name=app.main or "__main__",
-        broker=app.broker_url,
-        backend=app.backend_url,
+        broker=_resolved(app.broker_url, app.main_file),
+        backend=None if app.backend_url is None else _resolved(app.backend_url, app.main_file),
         queues=_queues(app, options),
         tasks=tuple(sorted(name for name in app.tasks if not name.startswith("celery."))),
         concurrency=_concurrency(options.concurrency or conf.worker_concurrency),
@@ -81,6 +71,11 @@ def plan_of(app: Celery, options: WorkerOptions) -> Plan:
         read_ahead_bytes=int(conf.worker_read_ahead_bytes),
         settings=_portable(conf.without_defaults()),
     )
+
+
+def _resolved(url: str, main_file: str | None) -> str:
+    """The embedded queue by its absolute path, which does not depend on who opens it."""
+    return f"sqlite:///{home.embedded_path(main_file)}" if url == "sqlite://" else url
 
 
 def _queues(app: Celery, options: WorkerOptions) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Logging of a node's processes by the app's settings. Called once in each process that runs user code or supervises it."""
+"""Logging of a node's processes by the app's settings. Called once in each of them."""
 
 from __future__ import annotations
 

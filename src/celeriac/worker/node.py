@@ -1,14 +1,15 @@
 """A node, wired: read this first. `run` is all that the command line calls.
 
-    supervisor process   upkeep (leases, due, recovery) | doorbell (waits) | its own loop (processes, signals)
-      template process   has the app loaded, forks on request
-        runner process   reserves, runs, settles; one for each slot
+supervisor process   upkeep (leases, due, recovery) | doorbell (waits) | its own loop (processes, signals)
+  template process   has the app loaded, forks on request
+    runner process   reserves, runs, settles; one for each slot
 """
 
 from __future__ import annotations
 
 import logging
-import socket
+import os
+import select
 import sys
 from collections.abc import Callable
 
@@ -17,7 +18,7 @@ import msgspec
 from ..errors import CeleriacError
 from ..foundation import identifiers, logs
 from . import solo
-from .banner import banner
+from .banner import banner, show
 from .logging_setup import set_up
 from .options import WorkerOptions
 from .plan import Plan
@@ -38,9 +39,11 @@ _MOST_SLOTS = 1024
 
 
 def run(options: WorkerOptions) -> int:
-    """Run a worker until it is told to stop. Returns the exit code: 0 stopped, 1 the app could not be loaded, 69 no broker,
-    70 runners keep dying. Celery's guide: Workers."""
+    """Run a worker until it is told to stop. Returns the exit code: 0 stopped, 1 the app could not be loaded, 69 no
+    broker, 70 runners keep dying. Celery's guide: Workers."""
     logs.utf8_streams()
+    if options.workdir:
+        os.chdir(options.workdir)
     if options.pool == "solo":
         return solo.run(options)
     board = Board(max(options.concurrency or 0, _MOST_SLOTS))
@@ -55,24 +58,17 @@ def run(options: WorkerOptions) -> int:
 def _hear(template: Template) -> Plan | None:
     """The template's plan, or None when the app could not be loaded (its traceback has been shown)."""
     while not template.line.closed:
-        template.line.sock.setblocking(True)
-        _readable(template.line.sock)
+        select.select([template.line], [], [])
         for word, more in template.line.said():
             if word == "hello":
                 if more["warning"]:
-                    print(f"WARNING: {more['warning']}", file=sys.stderr)
+                    sys.stderr.write(f"WARNING: {more['warning']}\n")
                 return msgspec.convert(more["plan"], Plan)
             if word == "failed":
-                print(more["error"], file=sys.stderr, end="")
+                sys.stderr.write(more["error"])
                 return None
-    print("the template process ended before the app was loaded", file=sys.stderr)
+    sys.stderr.write("celeriac: the template process ended before the app was loaded\n")
     return None
-
-
-def _readable(sock: socket.socket) -> None:
-    import select  # builtin
-
-    select.select([sock], [], [])
 
 
 def _supervise(options: WorkerOptions, plan: Plan, board: Board, template: Template) -> int:
@@ -80,18 +76,26 @@ def _supervise(options: WorkerOptions, plan: Plan, board: Board, template: Templ
     app = bare_app(plan)
     set_up(app.conf, options, redirect=False)
     if not options.quiet:
-        print(banner(node, plan, "prefork"), flush=True)
+        show(banner(node, plan, "prefork"))
     try:
         broker, settler_for, conviction = open_upkeep(app, plan)
     except CeleriacError as error:
-        print(f"celeriac: {error}", file=sys.stderr)
+        sys.stderr.write(f"celeriac: {error}\n")
         template.close()
         return EX_UNAVAILABLE
     if options.purge:
         logger.warning("%d messages purged", broker.purge(plan.queues))
     post = Post()
-    supervisor: list[Supervisor] = []  # events reach it once it is made
     own = incarnation(node)
+    supervisor = Supervisor(
+        node=own,
+        plan=plan,
+        board=board,
+        template=template,
+        new_template=lambda: _again(options, board),
+        post=post,
+        on_ready=lambda: logger.info("%s ready.", node),
+    )
     upkeep = Upkeep(
         node=own,
         broker=broker,
@@ -103,21 +107,8 @@ def _supervise(options: WorkerOptions, plan: Plan, board: Board, template: Templ
         convict=conviction.convict,
         events=_posted(post, supervisor),
     )
-    doorbell = Doorbell(lambda: broker.waiter(plan.queues), lambda slot: supervisor[0].wake(slot))
-    supervisor.append(
-        Supervisor(
-            node=own,
-            plan=plan,
-            board=board,
-            template=template,
-            new_template=lambda: _again(options, board),
-            upkeep=upkeep,
-            doorbell=doorbell,
-            post=post,
-            on_ready=lambda: logger.info("%s ready.", node),
-        )
-    )
-    return supervisor[0].run()
+    doorbell = Doorbell(lambda: broker.waiter(plan.queues), supervisor.wake)
+    return supervisor.run(upkeep, doorbell)
 
 
 def _again(options: WorkerOptions, board: Board) -> Template:
@@ -127,10 +118,10 @@ def _again(options: WorkerOptions, board: Board) -> Template:
     return template
 
 
-def _posted(post: Post, supervisor: list[Supervisor]) -> Events:
+def _posted(post: Post, supervisor: Supervisor) -> Events:
     """Upkeep's events as news for the supervisor's loop."""
 
     def posted(name: str) -> Callable[..., None]:
-        return lambda *arguments: post.put(lambda: getattr(supervisor[0], name)(*arguments))
+        return lambda *arguments: post.put(lambda: getattr(supervisor, name)(*arguments))
 
     return Events(**{name: posted(name) for name in Events.__struct_fields__})

@@ -1,5 +1,5 @@
-"""Ending with one's parent: no process of a dead node may go on running tasks. Linux says so at once; elsewhere a closed
-line does (the loops that read it end)."""
+"""Ending with one's parent: no process of a dead node may go on running tasks. Linux sees to it at once; elsewhere the
+loops that read a line end when it closes."""
 
 from __future__ import annotations
 

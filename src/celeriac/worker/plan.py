@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import Struct
-
-from .options import WorkerOptions
-
-if TYPE_CHECKING:
-    from ..client.app import Celery
 
 
 class Plan(Struct, frozen=True, kw_only=True):

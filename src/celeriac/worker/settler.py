@@ -21,7 +21,9 @@ class Settler:
         #: Given to us and not yet to the consumer, because the backend was away. The consumer keeps its own.
         self._kept: list[Settlement] = []
 
-    def send(self, settlements: Sequence[Settlement], limit: int, max_bytes: int = 0, shelf: Shelf = Shelf.READY) -> None:
+    def send(
+        self, settlements: Sequence[Settlement], limit: int, max_bytes: int = 0, shelf: Shelf = Shelf.READY
+    ) -> None:
         """As `Consumer.send`. Raises: OperationalError, with nothing acknowledged that was not stored; the next `send`
         begins with what could not be stored."""
         if self._backend is not None:

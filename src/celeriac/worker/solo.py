@@ -1,5 +1,5 @@
-"""`-P solo`: the whole node in one process, for debugging. Upkeep, doorbell and the watch are threads beside the main one,
-which runs the tasks: a task that holds the interpreter's lock for longer than a lease loses it."""
+"""`-P solo`: the whole node in one process, for debugging. Upkeep, doorbell and the watch are threads beside the main
+one, which runs the tasks: a task that holds the interpreter's lock for longer than a lease loses it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import traceback
 
 from ..errors import CeleriacError
 from . import loaded
-from .banner import banner
+from .banner import banner, show
 from .lines import Line
 from .logging_setup import set_up
 from .options import WorkerOptions
@@ -41,11 +41,11 @@ def run(options: WorkerOptions) -> int:
         return 1
     set_up(app.app.conf, options, redirect=True)
     if not options.quiet:
-        print(banner(app.hostname, app.plan, "solo"), flush=True)
+        show(banner(app.hostname, app.plan, "solo"))
     try:
         return SoloNode(app, options).run()
     except CeleriacError as error:
-        print(f"celeriac: {error}", file=sys.stderr)
+        sys.stderr.write(f"celeriac: {error}\n")
         return 69
 
 
@@ -126,7 +126,7 @@ class SoloNode:
         for _, word in commands:
             self._line.say(word)
 
-    # -- signals, in the main thread -----------------------------------------------------------------------------------
+    # -- signals, in the main thread ---------------------------------------------------------------------------------
 
     def _warm(self, number: int, frame: object) -> None:
         if self._stopping and number == signal.SIGINT:

@@ -1,7 +1,7 @@
 """The flusher: a helper thread that sends finished outcomes on when a body takes longer than it was expected to.
 
-The main thread sends them itself as long as tasks are short. Nothing else may use the flusher's connection, and it takes
-outcomes only while a body runs.
+The main thread sends them itself as long as tasks are short. Nothing else may use the flusher's connection, and it
+takes outcomes only while a body runs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How many messages to reserve at once. Pure: it is told run times and answers numbers.
 
-Tiny tasks travel in big batches, long ones alone: what is reserved ahead should be worth a few milliseconds of work, so that
-nothing waits behind a task here while another runner is idle.
+Tiny tasks travel in big batches, long ones alone: what is reserved ahead should be worth a few milliseconds of work, so
+that nothing waits behind a task here while another runner is idle.
 """
 
 from __future__ import annotations

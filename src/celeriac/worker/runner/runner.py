@@ -88,7 +88,7 @@ class Runner:
             logger.warning("%s: what this runner held runs elsewhere now", error)
         return 0
 
-    # -- one turn -------------------------------------------------------------------------------------------------------
+    # -- one turn ----------------------------------------------------------------------------------------------------
 
     def _turn(self) -> None:
         if self._held:
@@ -142,7 +142,7 @@ class Runner:
             else:
                 self._held.append(admitted)
 
-    # -- running --------------------------------------------------------------------------------------------------------
+    # -- running -----------------------------------------------------------------------------------------------------
 
     def _run_held(self) -> None:
         """Run all that is held, in order; the clock is read once a task."""
@@ -200,7 +200,7 @@ class Runner:
             until, low, high = self._desk.leave()
         return not low < receipt <= high
 
-    # -- what the supervisor says -----------------------------------------------------------------------------------------
+    # -- what the supervisor says ------------------------------------------------------------------------------------
 
     def _obey(self, wait: float) -> None:
         """Read our line; wait up to `wait` seconds for a word."""
@@ -242,7 +242,7 @@ class Runner:
         finally:
             self._line.say("quarantined", ran=ran)
 
-    # -- trouble, and the end -----------------------------------------------------------------------------------------------
+    # -- trouble, and the end ----------------------------------------------------------------------------------------
 
     def _broker_away(self, error: CeleriacError) -> None:
         """Wait a little, then go on: the next call connects anew and learns what became of the last one."""
@@ -258,7 +258,7 @@ class Runner:
         self._obey(pause)
 
     def _finish(self) -> None:
-        """Give back what has not started, settle what has ended; three attempts, then the supervisor's recovery does it."""
+        """Give back what has not started, settle what has ended; after some attempts recovery does it."""
         for _ in PAUSE:
             try:
                 if self._in_flight:

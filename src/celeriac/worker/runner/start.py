@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from ...client.result import set_task_join_will_block
 from ...errors import CeleriacError
 from ...execution.admission import Admission
 from ...execution.records import Records
 from ...execution.settling import Settling
 from ...execution.tracer import Tracer
 from ...foundation import logs
+from ...wire import serializers
 from ..lines import Line
 from ..logging_setup import set_up
 from ..settler import Settler
@@ -33,12 +36,16 @@ EX_UNAVAILABLE = 69
 
 def run_runner(loaded: Loaded, line: Line, board: Board, slot: int, consumer: str) -> int:
     """The life of a runner process. Returns its exit code."""
+    # A session of its own: a Ctrl-C meant for the supervisor does not reach the task, and a task that kills its process
+    # group kills its runner alone.
+    os.setsid()
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     # SIGTERM ends a runner that somebody kills by pid; the supervisor replaces it and recovers what it held.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     logs.name_process(f"ForkPoolWorker-{slot + 1}")
     set_up(loaded.app.conf, loaded.options, redirect=True)
+    set_task_join_will_block(True)
     try:
         return make_runner(loaded, line, board, slot, consumer).serve()
     except CeleriacError as error:
@@ -74,17 +81,17 @@ def connect(app: Any) -> tuple[Broker, Backend | None, bool]:
     """Broker and backend of this process, opened, and whether they settle in one step."""
     broker: Broker = app.open_broker()
     broker.open()
-    backend: Backend | None = app.open_backend()
-    if backend is None:
+    if app.backend_url is None:
         return broker, None, False
+    backend: Backend = app.open_backend()
     backend.open()
     return broker, backend, broker.join(backend.identity, backend.location)
 
 
 def accepted(app: Any) -> frozenset[str]:
     """The content types of `accept_content`, by name or type."""
-    return frozenset(app.conf.accept_content or ())
+    return serializers.content_types(app.conf.accept_content or ())
 
 
 def _now() -> datetime:
-    return datetime.now(timezone.utc)
+    return datetime.now(UTC)

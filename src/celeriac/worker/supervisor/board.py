@@ -16,10 +16,10 @@ import tempfile
 SLOT = 128
 _SUPERVISOR = 64
 
-#: Written by the runner: receipt running now (0: none), since when (monotonic seconds), turns made, highest receipt seen.
+#: Written by the runner: receipt running now (0: none), since when (monotonic seconds), turns made.
 _RUNNING = struct.Struct("<QdQ")
 _TURNS = struct.Struct("<Q")
-#: Written by the supervisor: start nothing after this instant (monotonic seconds); receipts in (low, high] are given back.
+#: Written by the supervisor: start nothing after this instant (monotonic); receipts in (low, high] are given back.
 _LEAVE = struct.Struct("<dQQ")
 
 #: `high` while a give-back is under way: what exactly goes back is not known yet.
@@ -42,7 +42,7 @@ class Board:
         """The runner's view of its slot."""
         return Desk(self._memory, slot)
 
-    # -- the supervisor's side ------------------------------------------------------------------------------
+    # -- the supervisor's side ---------------------------------------------------------------------------------------
 
     def reset(self, slot: int) -> None:
         """A new runner is about to use the slot: it runs nothing, and may start nothing until `allow`."""

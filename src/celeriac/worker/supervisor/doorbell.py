@@ -20,7 +20,7 @@ SAFETY = 5.0
 
 
 class Doorbell(threading.Thread):
-    """Call `idle(slot)` when a runner has found nothing; `wake(slot)` is called, from this thread, when it should look again."""
+    """Call `idle(slot)` when a runner has found nothing; `wake(slot)` is called from here when it should look again."""
 
     def __init__(self, connect: Callable[[], Waiter], wake: Callable[[int], None], backoff: float = 1.0) -> None:
         super().__init__(name="doorbell", daemon=True)

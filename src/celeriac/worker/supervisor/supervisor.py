@@ -71,7 +71,11 @@ class Post:
 
 
 class Supervisor:
-    """`template` has said hello, `upkeep` and `doorbell` are made but not started; `run` returns the exit code."""
+    """`template` has said hello. `run` is given upkeep and doorbell, not yet started, and returns the exit code."""
+
+    _upkeep: Upkeep
+    _doorbell: Doorbell
+    _give_back: GiveBack
 
     def __init__(
         self,
@@ -81,8 +85,6 @@ class Supervisor:
         board: Board,
         template: Template,
         new_template: Callable[[], Template],
-        upkeep: Upkeep,
-        doorbell: Doorbell,
         post: Post,
         on_ready: Callable[[], None],
     ) -> None:
@@ -91,8 +93,6 @@ class Supervisor:
         self._board = board
         self._template = template
         self._new_template = new_template
-        self._upkeep = upkeep
-        self._doorbell = doorbell
         self._post = post
         self._on_ready: Callable[[], None] | None = on_ready
         self._selector = selectors.DefaultSelector()
@@ -102,22 +102,23 @@ class Supervisor:
         self._generation = 0
         self._false_starts = 0
         self._respawn: dict[int, float] = {}
-        self._give_back = GiveBack(board, upkeep)
         self._quarantine = Quarantine()
         self._online = True
         self._stopping_since: float | None = None
         self._cold = False
         self._exit_code = 0
 
-    # -- the loop ---------------------------------------------------------------------------------------------------
+    # -- the loop ----------------------------------------------------------------------------------------------------
 
-    def run(self) -> int:
+    def run(self, upkeep: Upkeep, doorbell: Doorbell) -> int:
+        """Until stopped: 0, or 70 where runners keep dying before they are ready."""
+        self._upkeep, self._doorbell, self._give_back = upkeep, doorbell, GiveBack(self._board, upkeep)
         mailbox = SignalMailbox([*WARM, *COLD])
         self._selector.register(mailbox, selectors.EVENT_READ, lambda: self._signals(mailbox))
         self._selector.register(self._post, selectors.EVENT_READ, self._news)
         self._watch_template()
-        self._upkeep.start()
-        self._doorbell.start()
+        upkeep.start()
+        doorbell.start()
         for slot in range(self._plan.concurrency):
             self._spawn(slot)
         next_tick = time.monotonic() + TICK
@@ -157,10 +158,10 @@ class Supervisor:
                 self._look_at(handle, now)
         self._command(self._quarantine.tick(now))
         grace = self._plan.grace
-        if self._stopping_since is not None and not self._cold and grace is not None:
-            if now - self._stopping_since > grace:
-                logger.warning("tasks still run after the grace of %.0fs: they go back to their queues", grace)
-                self._stop_cold()
+        since = self._stopping_since
+        if since is not None and not self._cold and grace is not None and now - since > grace:
+            logger.warning("tasks still run after the grace of %.0fs: they go back to their queues", grace)
+            self._stop_cold()
 
     def _look_at(self, handle: RunnerHandle, now: float) -> None:
         """Give back what waits behind a long task; replace a runner that has stopped turning."""
@@ -175,7 +176,7 @@ class Supervisor:
             logger.error("runner %d makes no progress though messages wait: it is replaced", handle.slot)
             handle.kill("it made no progress")
 
-    # -- runners ------------------------------------------------------------------------------------------------------
+    # -- runners -----------------------------------------------------------------------------------------------------
 
     def _spawn(self, slot: int) -> None:
         if self._stopping_since is not None:
@@ -279,7 +280,7 @@ class Supervisor:
     def online(self, yes: bool) -> None:
         self._online = yes
 
-    # -- quarantine ---------------------------------------------------------------------------------------------------
+    # -- quarantine --------------------------------------------------------------------------------------------------
 
     def quarantined(self, waiting: int) -> None:
         """Upkeep: so many messages wait that must run with nothing beside them."""
@@ -294,7 +295,7 @@ class Supervisor:
             if slot in self._runners:
                 self._runners[slot].line.say(word)
 
-    # -- the template ---------------------------------------------------------------------------------------------------
+    # -- the template ------------------------------------------------------------------------------------------------
 
     def _watch_template(self) -> None:
         self._selector.register(self._template.line, selectors.EVENT_READ, self._template_said)
@@ -332,7 +333,7 @@ class Supervisor:
             self._template = self._new_template()
             self._watch_template()
 
-    # -- stopping -----------------------------------------------------------------------------------------------------------
+    # -- stopping ----------------------------------------------------------------------------------------------------
 
     def _signals(self, mailbox: SignalMailbox) -> None:
         for number in mailbox.take():

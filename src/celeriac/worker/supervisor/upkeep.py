@@ -91,14 +91,14 @@ class Upkeep(threading.Thread):
         self._next_quarantine = 0.0
         self._online = True
 
-    # -- orders, from any thread ------------------------------------------------------------------------------
+    # -- orders, from any thread -------------------------------------------------------------------------------------
 
     def enlist(self, slot: int, consumer: str) -> None:
         """Get a lease for a new runner, then tell `events.enlisted`."""
         self._orders.put(lambda: self._enlist(slot, consumer))
 
     def bury(self, consumer: str, running: int, how: str, *, on_purpose: bool = False) -> None:
-        """A runner of ours is dead (waited for): take back what it held, blame what it ran (unless killed on purpose)."""
+        """A runner of ours is dead and waited for: take back what it held, blame what ran unless killed on purpose."""
         self._orders.put(lambda: self._bury(consumer, running, how, on_purpose))
 
     def give_back(self, slot: int, consumer: str, low: int) -> None:
@@ -113,7 +113,7 @@ class Upkeep(threading.Thread):
         """Do what is ordered, end the own lease, end. Join the thread with a deadline."""
         self._orders.put(None)
 
-    # -- the thread --------------------------------------------------------------------------------------------
+    # -- the thread --------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         stopping = False
@@ -184,7 +184,7 @@ class Upkeep(threading.Thread):
             self._settler.close()
         self._broker.close()
 
-    # -- leases ----------------------------------------------------------------------------------------------------
+    # -- leases ------------------------------------------------------------------------------------------------------
 
     def _disown(self) -> None:
         """Stop using the own name; what it holds is handled under the next one."""
@@ -235,7 +235,7 @@ class Upkeep(threading.Thread):
         self._held.pop(consumer, None)
         self._events.settled(consumer)
 
-    # -- the dead -----------------------------------------------------------------------------------------------------
+    # -- the dead ----------------------------------------------------------------------------------------------------
 
     def _bury(self, consumer: str, running: int, how: str, on_purpose: bool) -> None:
         self._ensure_own()
@@ -277,7 +277,7 @@ class Upkeep(threading.Thread):
             self._ensure_own().settle(batch)
             del self._pending[: len(batch)]
 
-    # -- the rest --------------------------------------------------------------------------------------------------------
+    # -- the rest ----------------------------------------------------------------------------------------------------
 
     def _give_back(self, slot: int, consumer: str, low: int) -> None:
         # Repeated after an outage: until the board says how much went, the runner starts nothing.
@@ -308,4 +308,3 @@ def _is_supervisor(consumer: str) -> bool:
 
 def _nothing() -> None:
     """The order to look at the timers."""
-

@@ -1,9 +1,9 @@
 """What becomes of the deliveries of the dead. Pure: no I/O, no clock; `upkeep` carries it out.
 
 A strike is a death under a message: of the process that ran it, or of a node that may have run it. One is convicted
-(set aside as a dead letter) only when the evidence is *definite* - the board showed it running when its process died, or
-it was all that its dead node held - and it has `max_strikes`. Everything else that a dead node held is a suspect: it is
-next reserved alone in its runner, and after a second node's death alone on its node, so that neighbours of a message
+(set aside as a dead letter) only when the evidence is *definite* - the board showed it running when its process died,
+or it was all that its dead node held - and it has `max_strikes`. Everything else that a dead node held is a suspect: it
+is next reserved alone in its runner, and after a second node's death alone on its node, so that neighbours of a message
 that kills are never convicted with it.
 """
 
@@ -32,10 +32,8 @@ def after_runner_death(
     ]
 
 
-def after_node_death(
-    deliveries: Sequence[Delivery], max_strikes: int, how: str, convict: Convict
-) -> list[Settlement]:
-    """A whole node died and nobody knows what it ran: all that its runners held gets a strike, definite if it was one."""
+def after_node_death(deliveries: Sequence[Delivery], max_strikes: int, how: str, convict: Convict) -> list[Settlement]:
+    """A whole node died and nobody knows what it ran: all that its runners held gets a strike, definite if alone."""
     definite = len(deliveries) == 1
     return [_strike(delivery, max_strikes, how, convict, definite=definite) for delivery in deliveries]
 
