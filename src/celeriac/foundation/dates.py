@@ -6,8 +6,6 @@ import os
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
-from pathlib import Path
-from zoneinfo import ZoneInfo
 
 __all__ = [
     "UTC",
@@ -98,28 +96,27 @@ def zone(name: str | tzinfo | None) -> tzinfo:
         return name
     if name.upper() == "UTC":
         return UTC
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise ValueError(f"unknown time zone {name!r}: use a name such as 'Europe/London' or 'UTC'") from None
+    found = _named(name)
+    if found is None:
+        raise ValueError(f"unknown time zone {name!r}: use a name such as 'Europe/London' or 'UTC'")
+    return found
 
 
 @lru_cache(maxsize=1)
 def local_zone() -> tzinfo:
     """The system's zone, by name where it can be found out (so that summer time is right all year), else its offset."""
-    for name in (os.environ.get("TZ", "").lstrip(":"), _linked_name(Path("/etc/localtime"))):
-        try:
-            if name:
-                return ZoneInfo(name)
-        except (KeyError, ValueError, OSError):
-            continue
+    linked = os.path.realpath("/etc/localtime").partition("/zoneinfo/")[2]
+    for name in (os.environ.get("TZ", "").lstrip(":"), linked):
+        found = _named(name) if name else None
+        if found is not None:
+            return found
     return datetime(2000, 1, 1).astimezone().tzinfo or UTC
 
 
-def _linked_name(link: Path) -> str:
-    """`Asia/Shanghai`, of a link to `…/zoneinfo/Asia/Shanghai`."""
+def _named(name: str) -> tzinfo | None:
+    from zoneinfo import ZoneInfo  # 2 ms that a process with UTC everywhere does not pay
+
     try:
-        target = str(link.resolve(strict=True))
-    except OSError:
-        return ""
-    return target.partition("/zoneinfo/")[2]
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import bz2
-import lzma
-import zlib
+import importlib
 from collections.abc import Callable
 
 from ..errors import DecodeError, ImproperlyConfigured
@@ -13,18 +11,24 @@ __all__ = ["compress", "decompress"]
 
 _Method = tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]
 
-_methods: dict[str, _Method] = {
-    "application/x-gzip": (zlib.compress, zlib.decompress),
-    "application/x-bzip2": (bz2.compress, bz2.decompress),
-    "application/x-lzma": (lzma.compress, lzma.decompress),
+#: Modules with `compress` and `decompress`, the first that is there: loaded on first use, since few use any.
+_modules = {
+    "application/x-gzip": ("zlib",),
+    "application/x-bz2": ("bz2",),
+    "application/x-lzma": ("lzma",),
+    "application/x-brotli": ("brotli", "brotlicffi"),
+    "application/zstd": ("compression.zstd", "backports.zstd"),
 }
 _names = {
     "gzip": "application/x-gzip",
     "zlib": "application/x-gzip",
-    "bzip2": "application/x-bzip2",
-    "bzip": "application/x-bzip2",
+    "bzip2": "application/x-bz2",
+    "bzip": "application/x-bz2",
     "lzma": "application/x-lzma",
     "xz": "application/x-lzma",
+    "brotli": "application/x-brotli",
+    "zstd": "application/zstd",
+    "zstandard": "application/zstd",
 }
 
 
@@ -34,21 +38,30 @@ def compress(data: bytes, method: str) -> tuple[bytes, str]:
     Raises: ImproperlyConfigured for an unknown method.
     """
     content_type = _names.get(method, method)
-    try:
-        encoder, _ = _methods[content_type]
-    except KeyError:
-        known = ", ".join(sorted(_names))
-        raise ImproperlyConfigured(f"unknown compression {method!r}: there are {known}") from None
-    return encoder(data), content_type
+    found = _method(content_type)
+    if found is None:
+        raise ImproperlyConfigured(
+            f"unknown (or not installed) compression {method!r}: there are {', '.join(sorted(_names))}"
+        )
+    return found[0](data), content_type
 
 
-def decompress(data: bytes, method: str) -> bytes:
+def decompress(data: bytes, method: object) -> bytes:
     """What was compressed. Raises: DecodeError, also for a method that is not known here."""
+    found = _method(_names.get(method, method)) if isinstance(method, str) else None
+    if found is None:
+        raise DecodeError(f"is compressed with {method!r:.100}, which is not known here")
     try:
-        _, decoder = _methods[_names.get(method, method)]
-    except (KeyError, TypeError):
-        raise DecodeError(f"unknown compression {method!r:.100}") from None
-    try:
-        return decoder(data)
+        return found[1](data)
     except Exception as error:
         raise DecodeError(f"is not compressed with {method}: {error}") from error
+
+
+def _method(content_type: str) -> _Method | None:
+    for name in _modules.get(content_type, ()):
+        try:
+            module = importlib.import_module(name)
+        except ImportError:
+            continue
+        return module.compress, module.decompress
+    return None

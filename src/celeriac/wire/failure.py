@@ -170,7 +170,10 @@ def _module(name: str) -> Any:
 @lru_cache(maxsize=512)
 def stand_in(name: str, module: str) -> type[Exception]:
     """An exception class with that (qualified) name and module, for one that is not here. The same one every time."""
-    return type(name.rpartition(".")[2], (Exception,), {"__module__": module, "__qualname__": name})
+    try:
+        return type(name.rpartition(".")[2], (Exception,), {"__module__": module, "__qualname__": name})
+    except ValueError:  # a NUL or half a surrogate pair, which no class can be called
+        return type("Exception", (Exception,), {"__module__": module, "__qualname__": name})
 
 
 def _instance(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:

@@ -58,6 +58,9 @@ def _fields(message: Message, accept: frozenset[str], setting: str) -> dict[str,
 
 def _headers(fields: dict[str, Any], args: Any, kwargs: Any) -> Headers:
     get = fields.get
+    limits = get("timelimit")
+    if isinstance(limits, tuple):
+        limits = list(limits)
     headers: Headers = {
         "lang": get("lang"),
         "task": get("task"),
@@ -68,7 +71,7 @@ def _headers(fields: dict[str, Any], args: Any, kwargs: Any) -> Headers:
         "group": get("taskset") or get("group"),
         "group_index": get("group_index"),
         "retries": get("retries") or 0,
-        "timelimit": list(get("timelimit") or (None, None)),
+        "timelimit": limits if isinstance(limits, list) and len(limits) == 2 else [None, None],
         "root_id": get("root_id"),
         "parent_id": get("parent_id"),
         "argsrepr": represent(args),

@@ -131,7 +131,10 @@ class _Writer:
         if not self._room.put(opening):
             return False
         self._open.add(id(value))
-        room_left = self._mapping(value, level) if isinstance(value, dict) else self._items(value, level)
+        try:
+            room_left = self._mapping(value, level) if isinstance(value, dict) else self._items(value, level)
+        except Exception:  # changed under another thread's hands, or a subclass that will not be iterated
+            room_left = self._room.put("...")
         self._open.discard(id(value))
         self._room.close(closing)
         return room_left

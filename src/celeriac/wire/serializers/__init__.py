@@ -128,7 +128,7 @@ def decode(
     try:
         return serializer.decoder(data)
     except Exception as error:  # whatever hostile bytes make a decoder raise
-        raise DecodeError(f"body is no {serializer.name}: {type(error).__name__}: {error}") from error
+        raise DecodeError(f"is no {serializer.name}: {type(error).__name__}: {error}") from error
 
 
 def _decode_text(data: bytes, content_encoding: str) -> Any:
@@ -137,7 +137,7 @@ def _decode_text(data: bytes, content_encoding: str) -> Any:
     try:
         return data.decode(content_encoding)
     except (LookupError, ValueError) as error:
-        raise DecodeError(f"body is no {content_encoding} text: {error}") from error
+        raise DecodeError(f"is no {content_encoding} text: {error}") from error
 
 
 def _refusal(content_type: str, setting: str) -> ContentDisallowed:

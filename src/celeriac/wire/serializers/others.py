@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import msgspec
+
 #: kombu's choice: what every supported Python reads.
 _PICKLE_PROTOCOL = int(os.environ.get("PICKLE_PROTOCOL", "4"))
+
+
+_PACKABLE = frozenset({str, bytes, bytearray, int, float, bool, type(None)})
 
 
 def pickle_encode(value: Any) -> bytes:
@@ -40,16 +45,23 @@ def yaml_decode(data: bytes) -> Any:
 
 def msgpack_encode(value: Any) -> bytes:
     """MessagePack with its own type for bytes; types beyond MessagePack's are refused, as with kombu."""
-    import msgspec
-
-    def refuse(item: Any) -> Any:
-        raise TypeError(f"can not serialize {type(item).__name__!r} object")
-
-    return msgspec.msgpack.encode(value, enc_hook=refuse)
+    _check_packable(value)
+    return msgspec.msgpack.encode(value)
 
 
 def msgpack_decode(data: bytes) -> Any:
     """MessagePack."""
-    import msgspec
-
     return msgspec.msgpack.decode(data)
+
+
+def _check_packable(value: Any) -> None:
+    """msgspec would write dates, sets and data classes in ways of its own, which stock peers read as something else."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_packable(key)
+            _check_packable(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _check_packable(item)
+    elif type(value) not in _PACKABLE:
+        raise TypeError(f"can not serialize {type(value).__name__!r} object")

@@ -7,12 +7,15 @@ the arguments of a usual call; the exact encoder costs three times that, and six
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from math import isfinite
 from typing import Any
 
 ATOMS = frozenset({str, int, bool, type(None)})
 _TEXT = frozenset({str})
+
+#: From here on it pays to look at all types in C first.
+_MANY = 32
 
 #: Deeper than this the exact encoder takes over; it also finds values that contain themselves.
 _DEPTH = 20
@@ -31,10 +34,12 @@ def is_plain(value: Any, depth: int = _DEPTH) -> bool:
     return (kind is list or kind is tuple) and _are_plain(value, depth)
 
 
-def _are_plain(items: Iterable[Any], depth: int) -> bool:
-    # In C for the usual case; the loop is for what has a float or a container in it.
-    if ATOMS.issuperset(map(type, items)):
+def _are_plain(items: Collection[Any], depth: int) -> bool:
+    if len(items) > _MANY and ATOMS.issuperset(map(type, items)):
         return True
-    if depth == 0:
-        return False
-    return all(type(item) in ATOMS or is_plain(item, depth - 1) for item in items)
+    for item in items:
+        if type(item) in ATOMS:
+            continue
+        if depth == 0 or not is_plain(item, depth - 1):
+            return False
+    return True
