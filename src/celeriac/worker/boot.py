@@ -1,7 +1,7 @@
 """The template process: loads the app once, then forks a runner whenever the supervisor asks.
 
     python -m celeriac.worker.boot LINE_FD BOARD_FD SLOTS SUPERVISOR_PID    (WorkerOptions as JSON on stdin)
-    python -m celeriac.worker.boot LINE_FD BOARD_FD SLOTS SUPERVISOR_PID SLOT CONSUMER    (one runner)
+    python -m celeriac.worker.boot LINE_FD BOARD_FD SLOTS SUPERVISOR_PID SLOT CONSUMER  (one runner)
 
 It stays single-threaded and opens no socket, so that a fork of it is sound. If loading the app started threads or opened
 sockets, forking would copy them half: they are named in a warning and runners start from a clean interpreter instead.
