@@ -3,4 +3,4 @@
 from __future__ import annotations
 
 from .errors import *  # noqa: F403 - the module is that list
-from .errors import __all__ as __all__
+from .errors import __all__  # noqa: F401 - passed on

@@ -45,7 +45,7 @@ def _bodiless(name: str, parameters: list[inspect.Parameter]) -> Checker:
     ]
     # `<lambda>` and keywords cannot be defined; the qualified name is what error texts show.
     scope: dict[str, Any] = {default: None}
-    exec(f"def check{inspect.Signature(bare)}: pass", scope)  # noqa: S102 - from names that Python accepted before
+    exec(f"def check{inspect.Signature(bare)}: pass", scope)
     made: Any = scope["check"]
     made.__name__ = made.__qualname__ = name
     return cast("Checker", made)

@@ -9,15 +9,15 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..errors import OperationalError
 from ..foundation.identifiers import uuid4_text
-from ..wire import protocol2, serializers
+from ..wire import serializers
 from . import options as call_options
 from .current import worker_run
 from .result import AsyncResult, denied_join_result
-from .template import Template
+from .template import Encoded, Template
 
 if TYPE_CHECKING:
-    from ..brokers.base import Outgoing
     from .app import Celery
     from .publisher import Publisher
     from .task import Task
@@ -72,8 +72,16 @@ def send_many(task: Task[..., Any], calls: Iterable[Any], options: dict[str, Any
     publisher = app.publisher
     merged = call_options.read(_with_shadow(task, (), {}, options), defaults(task))
     template = publisher.template(task.name, merged)
-    messages, results = _make_all(task, calls, template, publisher)
-    publisher.publish_many(messages, timeout=merged.timeout, retry=merged.retry, retry_policy=merged.retry_policy)
+    encode = template.encode
+    calls = [(uuid4_text(), encode(args, kwargs)) for args, kwargs in _checked(task, calls)]
+    _publish_all(publisher, template, calls, merged)
+    backend, ignored = task._backend, bool(template.ignore_result)
+    results: list[AsyncResult[Any]] = []
+    for task_id, _ in calls:
+        result: AsyncResult[Any] = AsyncResult(task_id, backend, None, app)
+        if ignored:
+            result._ignored = True
+        results.append(result)
     run = worker_run() if merged.add_to_parent else None
     if run is not None:
         for result in results:
@@ -147,9 +155,7 @@ def _send(
     if options is None:
         publisher.publish((message,))
     else:
-        publisher.publish(
-            (message,), timeout=options.timeout, retry=options.retry, retry_policy=options.retry_policy
-        )
+        publisher.publish((message,), timeout=options.timeout, retry=options.retry, retry_policy=options.retry_policy)
     result = result_cls(task_id, backend=backend, app=app)
     result.ignored = bool(template.ignore_result)
     if run is not None and (options is None or options.add_to_parent):
@@ -176,20 +182,19 @@ def _run_here(task: Task[..., Any], args: Any, kwargs: Any, options: dict[str, A
 # -- many ------------------------------------------------------------------------------------------------------------
 
 
-def _make_all(
-    task: Task[..., Any], calls: Iterable[Any], template: Template, publisher: Publisher
-) -> tuple[list[Outgoing], list[AsyncResult[Any]]]:
+def _publish_all(
+    publisher: Publisher, template: Template, calls: list[tuple[str, Encoded]], options: call_options.CallOptions
+) -> None:
+    """In batches of what the broker takes at once. A failure says how many had been sent before."""
     inherited = publisher.inherited(template)
-    make, app, backend, ignored = template.outgoing, task.app, task._backend, bool(template.ignore_result)
-    messages: list[Outgoing] = []
-    results: list[AsyncResult[Any]] = []
-    for args, kwargs in _checked(task, calls):
-        task_id = uuid4_text()
-        messages.append(make(task_id, args, kwargs, *inherited))
-        result: AsyncResult[Any] = AsyncResult(task_id, backend, None, app)
-        result._ignored = ignored
-        results.append(result)
-    return messages, results
+    make, size = template.message, publisher.largest_batch
+    for start in range(0, len(calls), size):
+        batch = [make(task_id, encoded, *inherited) for task_id, encoded in calls[start : start + size]]
+        try:
+            publisher.publish(batch, timeout=options.timeout, retry=options.retry, retry_policy=options.retry_policy)
+        except OperationalError as error:
+            error.add_note(f"{start} of {len(calls)} messages had been sent before")
+            raise
 
 
 def _checked(task: Task[..., Any], calls: Iterable[Any]) -> Iterator[tuple[Any, Any]]:

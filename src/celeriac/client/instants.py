@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from datetime import datetime, timedelta, timezone, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from numbers import Real
 from typing import Any
 
@@ -46,7 +46,7 @@ def not_after(expires: Any, now: datetime, zone: tzinfo) -> str | None:
         return after(expires.total_seconds(), now, zone, "expires").isoformat()
     if not isinstance(expires, datetime):
         raise TypeError(f"expires must be seconds or a datetime, not {expires!r}")
-    return (expires if expires.tzinfo else expires.replace(tzinfo=timezone.utc)).isoformat()
+    return (expires if expires.tzinfo else expires.replace(tzinfo=UTC)).isoformat()
 
 
 def after(seconds: float, now: datetime, zone: tzinfo, what: str) -> datetime:
@@ -54,7 +54,7 @@ def after(seconds: float, now: datetime, zone: tzinfo, what: str) -> datetime:
     if seconds < _LEAST:
         raise ValueError(f"{what} is out of range: {seconds!r}")
     try:
-        return (now.astimezone(timezone.utc) + timedelta(seconds=seconds)).astimezone(zone)
+        return (now.astimezone(UTC) + timedelta(seconds=seconds)).astimezone(zone)
     except (OverflowError, ValueError):
         raise ValueError(f"{what} is out of range: {seconds!r}") from None
 
@@ -62,16 +62,16 @@ def after(seconds: float, now: datetime, zone: tzinfo, what: str) -> datetime:
 def epoch(instant: str) -> float:
     """Seconds since the epoch of an ISO instant; one without an offset is UTC. Raises: ValueError."""
     parsed = datetime.fromisoformat(instant)
-    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)).timestamp()
+    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
 
 
 def _told_apart(eta: datetime, zone: tzinfo) -> datetime:
     """A naive eta as UTC, which is how every Celery worker reads one, whatever its time zone is set to."""
-    taken = eta.replace(tzinfo=timezone.utc)
+    taken = eta.replace(tzinfo=UTC)
     other = eta.replace(tzinfo=zone) if zone.utcoffset(eta) else eta.astimezone()
     warnings.warn(
-        f"the naive eta {eta.isoformat(' ')} is taken as UTC, as Celery takes it: {taken.isoformat()}. As local time it "
-        f"would be {other.isoformat()}, which is {other.astimezone(timezone.utc).isoformat()}. Pass an aware datetime, "
+        f"the naive eta {eta.isoformat(' ')} is taken as UTC, as Celery takes it: {taken.isoformat()}. As local time "
+        f"it would be {other.isoformat()}, which is {other.astimezone(UTC).isoformat()}. Pass an aware datetime, "
         f"for instance datetime.now(timezone.utc) + timedelta(...), or a countdown.",
         NaiveEtaWarning,
         stacklevel=_callers_level(),

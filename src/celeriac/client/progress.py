@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..states import READY_STATES
@@ -29,7 +29,7 @@ def state_record(app: Celery, task_id: str | None, state: str | None, meta: Any,
         state,
         meta,
         children=[child.as_tuple() for child in (request and request._children) or ()],
-        date_done=datetime.now(timezone.utc),
+        date_done=datetime.now(UTC),
         group_id=request.group if request else None,
         parent_id=request.parent_id if request else None,
         extended=extended(request) if request and conf.result_extended else None,

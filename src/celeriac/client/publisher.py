@@ -34,7 +34,6 @@ class Publisher:
         self._app = app
         self._sleep = sleep or threading.Event().wait
         self._commit = GroupCommit(self._send)
-        self._batch: int | None = None
         #: Celery's "oid": where an rpc client would listen for replies.
         self._oid = uuid4_text()
 
@@ -102,17 +101,6 @@ class Publisher:
             policy = {**(conf.task_publish_retry_policy or {}), **(retry_policy or {})}
             self._try_again(messages, deadline, error, policy if retries else None)
 
-    def publish_many(self, messages: Sequence[Outgoing], **options: Any) -> None:
-        """As `publish`, in batches of what the broker takes at once. A failure names how many were sent before."""
-        size = self._largest_batch()
-        for start in range(0, len(messages), size):
-            try:
-                self.publish(messages[start : start + size], **options)
-            except OperationalError as error:
-                if start:
-                    error.add_note(f"{start} of {len(messages)} messages had been sent before")
-                raise
-
     def _try_again(
         self, messages: Sequence[Outgoing], deadline: float, error: OperationalError, policy: Mapping[str, Any] | None
     ) -> None:
@@ -146,10 +134,10 @@ class Publisher:
     def _send(self, messages: Sequence[Outgoing]) -> None:
         self._app.broker.publish(messages)
 
-    def _largest_batch(self) -> int:
-        if self._batch is None:
-            self._batch = max(1, self._app.broker.capabilities.largest_batch)
-        return self._batch
+    @property
+    def largest_batch(self) -> int:
+        """The most messages that the broker takes in one round trip."""
+        return max(1, self._app.broker.capabilities.largest_batch)
 
 
 def mask_in(text: str, url: str) -> str:

@@ -8,19 +8,23 @@ from __future__ import annotations
 import logging
 import types
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from datetime import datetime
 from functools import lru_cache
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
-from weakref import WeakKeyDictionary
 
 from .. import states
 from ..errors import TaskRevokedError, TimeoutError
 from ..wire import outcome, serializers
 from . import current
-from .waiting import Waits
+from .joining import (
+    allow_join_result,
+    assert_will_not_block,
+    denied_join_result,
+    set_task_join_will_block,
+    task_join_will_block,
+)
+from .waiting import Waits, waits_of
 
 if TYPE_CHECKING:
     from ..backends.base import Backend
@@ -38,59 +42,12 @@ __all__ = [
     "task_join_will_block",
 ]
 
-R = TypeVar("R", covariant=True)
+R_co = TypeVar("R_co", covariant=True)
 
 logger = logging.getLogger("celery.result")
 
 #: What is known of a task that nobody has said anything about.
 _UNKNOWN: dict[str, Any] = {"status": states.PENDING, "result": None}
-
-
-# -- waiting inside of tasks -----------------------------------------------------------------------------------------
-
-_blocks_everywhere = False
-_blocks_here: ContextVar[bool | None] = ContextVar("celeriac_join_will_block", default=None)
-
-
-def task_join_will_block() -> bool:
-    """Whether waiting for a result is refused here."""
-    here = _blocks_here.get()
-    return _blocks_everywhere if here is None else here
-
-
-def set_task_join_will_block(blocks: bool) -> None:
-    """Refuse, or no longer refuse, to wait for results anywhere in this process: a worker does, for its tasks."""
-    global _blocks_everywhere
-    _blocks_everywhere = blocks
-
-
-def assert_will_not_block() -> None:
-    """Raises: RuntimeError where waiting for a result is refused."""
-    if task_join_will_block():
-        raise RuntimeError(
-            "Never call result.get() within a task!\nSee https://docs.celeryq.dev/en/latest/userguide/tasks.html"
-            "#avoid-launching-synchronous-subtasks\n"
-        )
-
-
-@contextmanager
-def allow_join_result() -> Iterator[None]:
-    """Inside of it results may be waited for, whatever the danger."""
-    token = _blocks_here.set(False)
-    try:
-        yield
-    finally:
-        _blocks_here.reset(token)
-
-
-@contextmanager
-def denied_join_result() -> Iterator[None]:
-    """Inside of it results may not be waited for."""
-    token = _blocks_here.set(True)
-    try:
-        yield
-    finally:
-        _blocks_here.reset(token)
 
 
 # -- results ---------------------------------------------------------------------------------------------------------
@@ -103,7 +60,7 @@ class ResultBase:
     parent: AsyncResult[Any] | None = None
 
 
-class AsyncResult(ResultBase, Generic[R]):
+class AsyncResult(ResultBase, Generic[R_co]):
     """State and result of the task with this id. Celery's guide: Calling tasks; reference: `celery.result`."""
 
     TimeoutError = TimeoutError
@@ -176,9 +133,7 @@ class AsyncResult(ResultBase, Generic[R]):
         on_message: Callable[[dict[str, Any]], Any] | None = None,
         on_interval: Callable[[], Any] | None = None,
         disable_sync_subtasks: bool = True,
-        EXCEPTION_STATES: Any = states.EXCEPTION_STATES,
-        PROPAGATE_STATES: Any = states.PROPAGATE_STATES,
-    ) -> R:
+    ) -> R_co:
         """Wait until the task has ended, and return its result. The server tells; nothing polls.
 
         `timeout` is in seconds (None: as long as it takes). With `propagate` false a failed task's exception is
@@ -190,13 +145,13 @@ class AsyncResult(ResultBase, Generic[R]):
         `disable_sync_subtasks`), OperationalError where the backend stays away. Celery's guide: Calling tasks.
         """
         if self._ignored:
-            return cast("R", None)
+            return cast("R_co", None)
         if disable_sync_subtasks:
             assert_will_not_block()
         if self._cache is None:
             checks = self._regular_checks(on_interval, follow_parents and propagate)
             self._await(timeout, on_message, interval if checks else None, checks)
-        return cast("R", self.maybe_throw(propagate=propagate, callback=callback))
+        return cast("R_co", self.maybe_throw(propagate=propagate, callback=callback))
 
     wait = get
 
@@ -241,10 +196,10 @@ class AsyncResult(ResultBase, Generic[R]):
 
     def then(
         self,
-        callback: Callable[[AsyncResult[R]], Any],
+        callback: Callable[[AsyncResult[R_co]], Any],
         on_error: Callable[[BaseException], Any] | None = None,
         weak: bool = False,
-    ) -> AsyncResult[R]:
+    ) -> AsyncResult[R_co]:
         """Have `callback(result)` called when the task has ended, whether or not anything waits for it.
 
         A task that failed goes to `on_error(exception)` if that is given, else to the callback, as in Celery. Either is
@@ -267,7 +222,7 @@ class AsyncResult(ResultBase, Generic[R]):
         return self
 
     def _fire(
-        self, callback: Callable[[AsyncResult[R]], Any], on_error: Callable[[BaseException], Any] | None
+        self, callback: Callable[[AsyncResult[R_co]], Any], on_error: Callable[[BaseException], Any] | None
     ) -> None:
         meta = self._get_task_meta()
         if on_error is not None and meta["status"] in states.PROPAGATE_STATES:
@@ -285,7 +240,7 @@ class AsyncResult(ResultBase, Generic[R]):
         logger.error("The result of %s cannot be read: %s", self.id, error)
 
     def _waits(self) -> Waits:
-        return self.app.waits if self._backend is None else _waits_of(self._backend)
+        return self.app.waits if self._backend is None else waits_of(self._backend)
 
     # -- state -----------------------------------------------------------------------------------------------
 
@@ -454,7 +409,7 @@ class AsyncResult(ResultBase, Generic[R]):
             return bool(other.id == self.id)
         return other == self.id if isinstance(other, str) else NotImplemented
 
-    def __copy__(self) -> AsyncResult[R]:
+    def __copy__(self) -> AsyncResult[R_co]:
         return type(self)(self.id, self._backend, None, self._app, self.parent)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -463,7 +418,7 @@ class AsyncResult(ResultBase, Generic[R]):
     __class_getitem__ = classmethod(types.GenericAlias)  # type: ignore[assignment]
 
 
-class EagerResult(AsyncResult[R]):
+class EagerResult(AsyncResult[R_co]):
     """The result of a task that ran in this process (`Task.apply`, `task_always_eager`)."""
 
     def __init__(
@@ -489,25 +444,27 @@ class EagerResult(AsyncResult[R]):
         """It is here."""
         return True
 
-    def get(self, timeout: float | None = None, propagate: bool = True, disable_sync_subtasks: bool = True, **_: Any) -> R:  # type: ignore[override]  # noqa: E501
+    def get(
+        self, timeout: float | None = None, propagate: bool = True, disable_sync_subtasks: bool = True, **_: Any
+    ) -> R_co:  # type: ignore[override]
         """The result; a failed task's exception is raised if `propagate`."""
         if disable_sync_subtasks:
             assert_will_not_block()
         value = self.result
         if self.successful() or self.state not in states.PROPAGATE_STATES:
-            return cast("R", value if self.successful() else None)
+            return cast("R_co", value if self.successful() else None)
         if propagate:
             raise value if isinstance(value, Exception) else Exception(value)
-        return cast("R", value)
+        return cast("R_co", value)
 
     wait = get  # type: ignore[assignment]
 
     def then(
         self,
-        callback: Callable[[AsyncResult[R]], Any],
+        callback: Callable[[AsyncResult[R_co]], Any],
         on_error: Callable[[BaseException], Any] | None = None,
         weak: bool = False,
-    ) -> AsyncResult[R]:
+    ) -> AsyncResult[R_co]:
         """As `AsyncResult.then`, at once and in this thread."""
         self._fire(callback, on_error)
         return self
@@ -519,9 +476,9 @@ class EagerResult(AsyncResult[R]):
         """Mark it as revoked: `get` raises TaskRevokedError from now on, as in Celery."""
         self._meta = {**self._meta, "status": states.REVOKED, "result": TaskRevokedError("revoked"), "traceback": None}
 
-    def __copy__(self) -> EagerResult[R]:
+    def __copy__(self) -> EagerResult[R_co]:
         cls, args = self.__reduce__()
-        return cast("EagerResult[R]", cls(*args))
+        return cast("EagerResult[R_co]", cls(*args))
 
     def __reduce__(self) -> tuple[Any, ...]:
         meta = self._meta
@@ -539,21 +496,3 @@ def result_from_tuple(r: Any, app: Celery | None = None) -> AsyncResult[Any]:
 @lru_cache(maxsize=8)
 def _content_types(names: tuple[str, ...]) -> frozenset[str]:
     return serializers.content_types(names)
-
-
-class _Only:
-    """A backend in the place of an app, for `Waits`."""
-
-    def __init__(self, backend: Backend) -> None:
-        self.backend = backend
-
-
-_others: WeakKeyDictionary[Any, Waits] = WeakKeyDictionary()
-
-
-def _waits_of(backend: Backend) -> Waits:
-    """The waits of a backend that is not an app's own."""
-    waits = _others.get(backend)
-    if waits is None:
-        waits = _others.setdefault(backend, Waits(_Only(backend)))
-    return waits

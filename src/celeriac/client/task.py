@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Task", "make_task"]
 
 P = ParamSpec("P")
-R = TypeVar("R", covariant=True)
+R_co = TypeVar("R_co", covariant=True)
 
 #: Attributes that are None until the app's settings fill them in, with the setting's name.
 _FROM_SETTINGS = (
@@ -50,7 +50,7 @@ _FROM_SETTINGS = (
 )
 
 
-class Task(Generic[P, R]):
+class Task(Generic[P, R_co]):
     """Base of all tasks. Attributes, their defaults and the methods are Celery's (guide: Tasks).
 
     `@app.task` makes a subclass per function. A class of one's own is given by `base=`, or registered by
@@ -173,11 +173,11 @@ class Task(Generic[P, R]):
         """The body of the task."""
         raise NotImplementedError("Tasks must define the run method.")
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the body as the function that it is: here, now, with exceptions raised."""
         token = current.push(self, self._request_of_call(args, kwargs))
         try:
-            return cast("R", self.run(*args, **kwargs))
+            return cast("R_co", self.run(*args, **kwargs))
         finally:
             current.pop(token)
 
@@ -213,7 +213,7 @@ class Task(Generic[P, R]):
 
     # -- calling ---------------------------------------------------------------------------------------------
 
-    def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R_co]:
         """Send a message that has the task run in a worker: `apply_async(args, kwargs)`.
 
         Raises: TypeError (arguments do not fit), EncodeError (they cannot be written), OperationalError.
@@ -231,7 +231,7 @@ class Task(Generic[P, R]):
         link_error: Any = None,
         shadow: str | None = None,
         **options: Any,
-    ) -> AsyncResult[R]:
+    ) -> AsyncResult[R_co]:
         """Send a message that has the task run in a worker, with options for this call.
 
         `countdown` and a numeric `expires` are seconds from now, `eta` and `expires` may be aware datetimes, limits
@@ -246,16 +246,12 @@ class Task(Generic[P, R]):
             check = self.__header__
             if check is not None:
                 check(*(args or ()), **(kwargs or {}))
-        for name, value in (
-            ("task_id", task_id), ("producer", producer), ("link", link), ("link_error", link_error), ("shadow", shadow)
-        ):  # fmt: skip
-            if value is not None:
-                options[name] = value
+        named = {"task_id": task_id, "producer": producer, "link": link, "link_error": link_error, "shadow": shadow}
+        if any(value is not None for value in named.values()):
+            options.update((name, value) for name, value in named.items() if value is not None)
         return calling.call(self, args, kwargs, options)
 
-    def send_many(
-        self, calls: Iterable[Any], **options: Any
-    ) -> list[AsyncResult[R]]:
+    def send_many(self, calls: Iterable[Any], **options: Any) -> list[AsyncResult[R_co]]:
         """Send many calls in as few round trips as the broker allows. Not in Celery.
 
         `calls` yields `(args, kwargs)`, `(args,)` or bare argument tuples, e.g. `[((2, 2), {}), ((4,), {"y": 4})]` or
@@ -280,7 +276,7 @@ class Task(Generic[P, R]):
         loglevel: int | None = None,
         headers: dict[str, Any] | None = None,
         **options: Any,
-    ) -> EagerResult[R]:
+    ) -> EagerResult[R_co]:
         """Run the task here, as a worker would, and return its result when it has ended. Retries run here too.
 
         `throw`: raise the task's exception (default: the setting `task_eager_propagates`).
@@ -293,7 +289,7 @@ class Task(Generic[P, R]):
         )  # fmt: skip
         if throw is None:
             throw = bool(app.conf.task_eager_propagates)
-        return cast("EagerResult[R]", inline_hook.run_inline(app.tasks[self.name], request, throw))
+        return cast("EagerResult[R_co]", inline_hook.run_inline(app.tasks[self.name], request, throw))
 
     def _eager_request(
         self,
@@ -399,15 +395,13 @@ class Task(Generic[P, R]):
             self.request.children.append(result)
         return result
 
-    def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult[R]:
+    def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult[R_co]:  # noqa: N802 - Celery's name
         """The result of a call of this task, by its id."""
         return AsyncResult(task_id, backend=self._backend, app=self.app, **kwargs)
 
     # -- signatures ------------------------------------------------------------------------------------------
 
-    def signature(
-        self, args: Sequence[Any] | None = None, *starargs: Any, **starkwargs: Any
-    ) -> Signature:
+    def signature(self, args: Sequence[Any] | None = None, *starargs: Any, **starkwargs: Any) -> Signature:
         """A call of this task written down, to be sent later or linked to another."""
         starkwargs.setdefault("app", self.app)
         return Signature(self, args, *starargs, **starkwargs)
@@ -457,13 +451,13 @@ class Task(Generic[P, R]):
 
 def make_task(
     app: Celery,
-    fun: Callable[P, R],
+    fun: Callable[P, R_co],
     *,
     name: str,
     bind: bool = False,
     base: type[Task[..., Any]] | None = None,
     **options: Any,
-) -> Task[P, R]:
+) -> Task[P, R_co]:
     """A task around `fun`, bound to `app` and not yet registered. Unknown options become attributes, as in Celery."""
     kind = base or Task
     body = fun if bind else staticmethod(fun)
@@ -480,7 +474,7 @@ def make_task(
         "__qualname__": getattr(fun, "__qualname__", fun.__name__),
         **options,
     }
-    cls = cast("type[Task[P, R]]", type(fun.__name__, (kind,), attributes))
+    cls = cast("type[Task[P, R_co]]", type(fun.__name__, (kind,), attributes))
     cls.bind(app)
     return cls()
 

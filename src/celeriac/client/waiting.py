@@ -234,9 +234,12 @@ class Waits:
         """Close the connection. Waits under way end with an error; the next one opens another."""
         with self._lock:
             watch, self._watch = self._watch, None
+            background, self._background = self._background, None
             for sleeper in self._sleepers:
                 sleeper.wake()
             self._waits.clear()
+        if background is not None:
+            background.stop()
         if watch is not None:
             watch.interrupt()
             watch.close()
@@ -270,7 +273,7 @@ class _Background:
             else:
                 self._waits.again(self._wait, task_id)
         except BaseException:
-            self._forget(task_id)
+            self._forget(task_id, take)
             raise
         finally:
             if start:
@@ -296,6 +299,8 @@ class _Background:
             return self._waits.next(self._wait)
         except OperationalError as error:
             # Whoever asked for a callback is not there to hear of it, so it is tried until it works.
+            if not self._takes:
+                return None
             logger.warning("waiting for results: %s", error)
             threading.Event().wait(_PAUSE)
             for task_id in tuple(self._takes):
@@ -319,9 +324,43 @@ class _Background:
             self._takes.pop(task_id, None)
         self._waits.drop(self._wait, task_id)
 
-    def _forget(self, task_id: str) -> None:
+    def _forget(self, task_id: str, take: Take) -> None:
         with self._lock:
-            self._takes.pop(task_id, None)
+            takes = self._takes.get(task_id, [])
+            if take in takes:
+                takes.remove(take)
+            if not takes:
+                self._takes.pop(task_id, None)
+
+    def stop(self) -> None:
+        """Forget all callbacks; the thread ends."""
+        with self._lock:
+            self._takes.clear()
+
+
+class _Only:
+    """A backend in the place of an app, for `Waits`."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = weakref.ref(backend)
+
+    @property
+    def backend(self) -> Backend:
+        backend = self._backend()
+        if backend is None:
+            raise OperationalError("the result backend is gone")
+        return backend
+
+
+_others: weakref.WeakKeyDictionary[Backend, Waits] = weakref.WeakKeyDictionary()
+
+
+def waits_of(backend: Backend) -> Waits:
+    """The waits of a backend that is not an app's own."""
+    waits = _others.get(backend)
+    if waits is None:
+        waits = _others.setdefault(backend, Waits(_Only(backend)))
+    return waits
 
 
 _all: weakref.WeakSet[Waits] = weakref.WeakSet()
