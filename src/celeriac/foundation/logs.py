@@ -11,6 +11,7 @@ import io
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any, TextIO
 
@@ -187,29 +188,36 @@ class TaskFormatter(ColorFormatter):
 
 
 class LoggingProxy(io.TextIOBase):
-    """A text stream whose lines become log records."""
+    """A text stream whose lines become log records: one for each `print(…)`, however many pieces it is written in."""
 
     def __init__(self, logger: logging.Logger, level: int) -> None:
         super().__init__()
         self._logger = logger
         self._level = level
-        self._busy = False
+        # A line of one thread is not to be torn by another's; and a handler that fails reports on stderr, which is us.
+        self._mine = threading.local()
 
     def write(self, text: str) -> int:
-        """Celery's `print(…)` in a task gives one record; the newline that print writes apart gives none."""
-        if self._busy:  # a handler that fails reports on stderr, which is us
-            return len(text)
-        line = text.rstrip("\n")
-        if line:
-            self._busy = True
-            try:
-                self._logger.log(self._level, "%s", line)
-            finally:
-                self._busy = False
+        self._mine.pending = getattr(self._mine, "pending", "") + text
+        if text.endswith("\n"):
+            self.flush()
         return len(text)
+
+    def flush(self) -> None:
+        rest, self._mine.pending = getattr(self._mine, "pending", ""), ""
+        self._record(rest.rstrip("\n"))
 
     def writable(self) -> bool:
         return True
+
+    def _record(self, lines: str) -> None:
+        if not lines.strip() or getattr(self._mine, "busy", False):
+            return
+        self._mine.busy = True
+        try:
+            self._logger.log(self._level, "%s", lines)
+        finally:
+            self._mine.busy = False
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------

@@ -124,10 +124,31 @@ def test_time_is_the_same_as_loggings_own() -> None:
     assert logs.ColorFormatter("%(asctime)s", "%H").format(_record("x")).isdigit()
 
 
-def test_what_a_task_prints_becomes_one_record(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_a_task_prints_becomes_one_record_a_print(caplog: pytest.LogCaptureFixture) -> None:
     proxy = logs.LoggingProxy(logging.getLogger("celery.redirected"), logging.WARNING)
-    print("hello 100%", file=proxy)
-    assert caplog.messages == ["hello 100%"]
+    print("hello", "100%", 5, file=proxy)
+    print(file=proxy)
+    print("two\nlines", file=proxy)
+    print("a piece", end="", file=proxy)
+    assert caplog.messages == ["hello 100% 5", "two\nlines"]
+    proxy.flush()
+    assert caplog.messages[2:] == ["a piece"]
+
+
+def test_a_handler_that_prints_does_not_loop(caplog: pytest.LogCaptureFixture) -> None:
+    proxy = logs.LoggingProxy(logging.getLogger("celery.redirected"), logging.WARNING)
+
+    class Loud(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            print("the disk is full", file=proxy)
+
+    handler = Loud()
+    logging.getLogger("celery.redirected").addHandler(handler)
+    try:
+        print("hello", file=proxy)
+    finally:
+        logging.getLogger("celery.redirected").removeHandler(handler)
+    assert caplog.messages == ["hello"]
 
 
 @pytest.mark.parametrize("locale", [{"LC_ALL": "C"}, {"LANG": "C"}, {"PYTHONIOENCODING": "ascii"}], ids=str)
