@@ -111,9 +111,9 @@ class Queues:
         entry = heapq.heappop(self.queue(name).shelves[shelf])
         return self.hold(consumer, name, shelf, entry)
 
-    def hold(self, consumer: str, name: str, shelf: Shelf, entry: _Entry) -> Delivery:
+    def hold(self, consumer: str, name: str, shelf: Shelf, entry: _Entry, was: int = 0) -> Delivery:
         self.receipt += 1
-        delivery = Delivery(name, self.receipt, entry.payload, entry.strikes, shelf)
+        delivery = Delivery(name, self.receipt, entry.payload, entry.strikes, shelf, was)
         self.held.setdefault(consumer, {})[delivery.receipt] = (delivery, entry)
         return delivery
 
@@ -363,7 +363,7 @@ class MemoryBroker:
             moved: list[Delivery] = []
             for receipt in state.held_on(consumer, queues):
                 delivery, entry = state.held[consumer].pop(receipt)
-                moved.append(state.hold(into, delivery.queue, delivery.shelf, entry))
+                moved.append(state.hold(into, delivery.queue, delivery.shelf, entry, receipt))
             self._end(consumer, queues)
             return moved
 

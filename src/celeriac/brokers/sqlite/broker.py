@@ -253,7 +253,7 @@ def _move(step: Step, consumer: str, into: str, names: Mapping[int, str]) -> lis
         step.execute(SQL.let_go, (consumer, row.receipt))
         step.execute(SQL.hold, (into, receipt, *row[1:]))
         payload = step.execute(SQL.payload, (row.message,)).fetchone()[0]
-        moved.append(Delivery(names[row.queue], receipt, payload, row.strikes, Shelf(row.shelf)))
+        moved.append(Delivery(names[row.queue], receipt, payload, row.strikes, Shelf(row.shelf), row.receipt))
     return moved
 
 
