@@ -10,6 +10,7 @@ import pytest
 
 from celeriac.drivers import memory
 from tests.contract.engines import Engine, opened
+from tests.servers import RedisServer
 
 _numbers = itertools.count()
 
@@ -37,10 +38,8 @@ def _make(request: pytest.FixtureRequest, folder: Path) -> Engine:
 
 
 @pytest.fixture(scope="session")
-def other_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+def other_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A second server, that nothing is stored on."""
-    from tests.servers import RedisServer
-
     server = RedisServer(tmp_path_factory.mktemp("other-redis"))
     server.start()
     yield server

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from celeriac.backends.base import Backend
+from celeriac.backends.base import Backend, Watch
 from celeriac.backends.registry import open_backend
 from celeriac.brokers.base import Broker, Consumer, Delivery, Outgoing, Settlement, Turn, Verdict
 from celeriac.brokers.registry import open_broker
 from celeriac.wire import envelope
 from celeriac.wire.message import Message, Record
+from tests.processes import until
 
 QUEUE = "celery"
 
@@ -61,6 +63,18 @@ def texts(deliveries: Iterable[Delivery]) -> list[str]:
     return [text_of(delivery.payload) for delivery in deliveries]
 
 
+def gather(watch: Watch, count: int) -> dict[str, bytes]:
+    """What the watch tells until `count` results are there."""
+    arrived: dict[str, bytes] = {}
+
+    def complete() -> bool:
+        arrived.update(watch.wait(5))
+        return len(arrived) >= count
+
+    until(complete, what=f"{count} results arrive")
+    return arrived
+
+
 class Closes(Protocol):
     def close(self) -> None: ...
 
@@ -98,6 +112,12 @@ def settle(consumer: Consumer, *settlements: Settlement) -> Turn:
 
 def requeue(delivery: Delivery, **fields: Any) -> Settlement:
     return Settlement(delivery, Verdict.REQUEUE, **fields)
+
+
+def document(state: str, result: str = "") -> bytes:
+    """As Celery writes it: engines that share their results with stock peers read the state in it."""
+    facts: dict[str, Any] = {"status": state, "result": result, "traceback": None, "children": [], "date_done": None}
+    return json.dumps(facts).encode()
 
 
 def record(task_id: str, document: bytes, **fields: Any) -> Record:

@@ -90,7 +90,8 @@ class Settlement(Struct, frozen=True):
     follow_ups: tuple[Outgoing, ...] = ()
     #: PUT_OFF: not before this instant, seconds since the epoch by the server's clock.
     due: float = 0.0
-    #: REQUEUE: where to, and with how many strikes. READY goes to the end that is taken next.
+    #: REQUEUE: where to, and with how many strikes. READY goes to the end that is taken next; what is ready or put off
+    #: in one of Celery's own lists has no room for strikes and forgets them, the other shelves never do.
     shelf: Shelf = Shelf.READY
     strikes: int = 0
     #: DEAD: one word (`unregistered`, `undecodable`, `disallowed`, `lost`, `rejected`, `unsupported`) and a sentence.
