@@ -1,14 +1,14 @@
-"""Our bytes beside those of real kombu and Celery: what a stock peer reads is equal in value and in type."""
+"""Our messages beside those of real kombu and Celery: what a stock peer reads is equal in value and in type."""
 
 from __future__ import annotations
 
 import base64
 import json
 import string
-from datetime import UTC, date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 celery = pytest.importorskip("celery")
 
-from celery.backends.redis import RedisBackend  # noqa: E402
 from celery.utils.saferepr import saferepr  # noqa: E402
 from celery.utils.time import maybe_iso8601  # noqa: E402
 from kombu import Connection  # noqa: E402
@@ -25,10 +24,12 @@ from kombu.utils import json as kombu_json  # noqa: E402
 
 from celeriac import errors  # noqa: E402
 from celeriac.foundation import dates  # noqa: E402
-from celeriac.wire import envelope, failure, outcome, protocol1, protocol2, serializers  # noqa: E402
+from celeriac.wire import envelope, protocol1, protocol2, serializers  # noqa: E402
 from celeriac.wire.message import Message  # noqa: E402
 from celeriac.wire.representation import represent  # noqa: E402
 from celeriac.wire.serializers import tagged  # noqa: E402
+from tests.interop.sameness import same  # noqa: E402
+from tests.servers import RedisServer  # noqa: E402
 
 GENEROUS = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -65,19 +66,6 @@ def _nested(leaves: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 VALUES = _nested(_atoms | _tagged)
-
-
-def same(one: Any, other: Any) -> bool:
-    """Equal, of the same types all the way down, and -0.0 is not 0.0."""
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, dict):
-        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, datetime | time):
-        return bool(one == other and one.isoformat() == other.isoformat())
-    return repr(one) == repr(other) if isinstance(one, float | Decimal) else bool(one == other)
 
 
 class TestTaggedJson:
@@ -340,209 +328,6 @@ class TestRepresentation:
         assert represent(value) == saferepr(value, 1024)
 
 
-# -- results -----------------------------------------------------------------------------------------------------------
-
-
-class Stored:
-    """A real RedisBackend whose server is a dict: what it would have set, and what it reads."""
-
-    def __init__(self, **config: Any) -> None:
-        self.app = celery.Celery("results", broker="memory://", set_as_current=False)
-        self.app.conf.update(config)
-        self.backend = RedisBackend(app=self.app, url="redis://127.0.0.1:1/0")
-        self.keys: dict[Any, Any] = {}
-        self.backend.get = self.keys.get
-        self.backend.set = lambda key, value, **_: self.keys.__setitem__(key, value)
-        self.backend.on_state_change = lambda *_: None
-
-    def put(self, task_id: str, result: Any, state: str, **options: Any) -> dict[str, Any]:
-        self.backend.store_result(task_id, result, state, **options)
-        fields: dict[str, Any] = json.loads(self.keys[self.backend.get_key_for_task(task_id)])
-        return fields
-
-    def read(self, task_id: str, document: bytes) -> dict[str, Any]:
-        self.keys[self.backend.get_key_for_task(task_id)] = document
-        fields: dict[str, Any] = self.backend.get_task_meta(task_id, cache=False)
-        return fields
-
-
-def request(**fields: Any) -> Any:
-    from celery.app.task import Context
-
-    return Context({"id": "id", "task": "proj.add", **fields})
-
-
-def assert_same_document(ours: bytes, theirs: dict[str, Any]) -> None:
-    fields = json.loads(ours)
-    done, expected = fields.pop("date_done"), theirs.pop("date_done")
-    assert (done is None) == (expected is None)
-    assert fields == theirs
-    assert list(fields) == list(theirs)
-
-
-DONE = datetime(2030, 1, 1, 1, 2, 3, 4, tzinfo=UTC)
-
-
-class Custom(Exception):
-    pass
-
-
-class TestDocuments:
-    @pytest.mark.parametrize("value", [None, 5, "é", [1, {"a": 2.5}], datetime(2030, 1, 1), b"\xff"], ids=repr)
-    def test_success(self, value: Any) -> None:
-        theirs = Stored().put("id", value, "SUCCESS", request=request())
-        assert_same_document(outcome.document("id", "SUCCESS", value, date_done=DONE), theirs)
-
-    def test_of_a_group_and_a_parent_with_children(self) -> None:
-        child = celery.result.AsyncResult("child", parent=celery.result.AsyncResult("id"))
-        context = request(group="g", parent_id="p", _children=[child])
-        theirs = Stored().put("id", 1, "SUCCESS", request=context)
-        ours = outcome.document(
-            "id", "SUCCESS", 1, date_done=DONE, group_id="g", parent_id="p", children=[child.as_tuple()]
-        )
-        assert_same_document(ours, theirs)
-
-    @pytest.mark.parametrize("state", ["FAILURE", "RETRY", "REVOKED"])
-    @pytest.mark.parametrize(
-        "error",
-        [
-            ValueError("é", 5),
-            KeyError(("a", 1)),
-            Custom({"a": datetime(2030, 1, 1)}, b"x"),
-            Custom({1, 2}, object),
-            celery.exceptions.TaskRevokedError("expired"),
-        ],
-        ids=repr,
-    )
-    def test_exceptions(self, state: str, error: BaseException) -> None:
-        theirs = Stored().put("id", error, state, traceback="Traceback …", request=request())
-        ours = outcome.document("id", state, error, traceback="Traceback …", date_done=DONE)
-        assert_same_document(ours, theirs)
-
-    def test_states_on_the_way(self) -> None:
-        theirs = Stored().put("id", {"done": 5}, "PROGRESS", request=request())
-        assert_same_document(outcome.document("id", "PROGRESS", {"done": 5}, date_done=DONE), theirs)
-        theirs = Stored().put("id", {"pid": 5, "hostname": "h"}, "STARTED")
-        ours = outcome.document("id", "STARTED", {"pid": 5, "hostname": "h"}, children=None)
-        assert_same_document(ours, theirs)
-
-    def test_extended(self) -> None:
-        context = request(
-            args=[1, DONE],
-            kwargs={"y": 2},
-            hostname="w@h",
-            retries=2,
-            delivery_info={"routing_key": "q"},
-            stamped_headers=["stamp"],
-            stamps={"stamp": ["v"]},
-        )
-        theirs = Stored(result_extended=True).put("id", 1, "SUCCESS", request=context)
-        extended = {
-            "name": "proj.add",
-            "args": [1, DONE],
-            "kwargs": {"y": 2},
-            "worker": "w@h",
-            "retries": 2,
-            "queue": "q",
-            "stamped_headers": ["stamp"],
-            "stamp": ["v"],
-        }
-        assert_same_document(outcome.document("id", "SUCCESS", 1, date_done=DONE, extended=extended), theirs)
-
-    def test_date_done_is_text_as_celery_writes_it(self) -> None:
-        stored = Stored()
-        stored.app.now = lambda: DONE
-        assert stored.put("id", 1, "SUCCESS")["date_done"] == DONE.isoformat()
-        assert json.loads(outcome.document("id", "SUCCESS", 1, date_done=DONE))["date_done"] == DONE.isoformat()
-
-    @pytest.mark.parametrize("compression", [None, "gzip", "bzip2"])
-    def test_celery_reads_ours(self, compression: str | None) -> None:
-        value = {"a": [1, "é", datetime(2030, 1, 1, tzinfo=UTC), uuid4(), b"\xff", Decimal("1.1")]}
-        ours = outcome.document("id", "SUCCESS", value, date_done=DONE, compression=compression)
-        assert same(Stored().read("id", ours)["result"], value)
-
-    @pytest.mark.parametrize("compression", [None, "gzip", "lzma"])
-    def test_we_read_celerys(self, compression: str | None) -> None:
-        stored = Stored(result_compression=compression)
-        stored.backend.store_result("id", [1, DONE], "SUCCESS", request=request(group="g"))
-        (document,) = stored.keys.values()
-        read = outcome.read(document if isinstance(document, bytes) else document.encode())
-        assert (read.task_id, read.status, read.result, read.group_id) == ("id", "SUCCESS", [1, DONE], "g")
-
-    @pytest.mark.parametrize("value", [1, [DONE]])
-    def test_pickle(self, value: Any) -> None:
-        stored = Stored(result_serializer="pickle", accept_content=["pickle"])
-        stored.backend.store_result("id", value, "SUCCESS", request=request())
-        (document,) = stored.keys.values()
-        accept = serializers.content_types(["pickle"])
-        assert outcome.read(document, accept, serializer="pickle").result == value
-        ours = outcome.document("id", "SUCCESS", value, date_done=DONE, serializer="pickle")
-        assert stored.read("id", ours)["result"] == value
-
-
-class TestFailures:
-    @pytest.mark.parametrize(
-        "name",
-        [
-            "MaxRetriesExceededError",
-            "TaskRevokedError",
-            "NotRegistered",
-            "InvalidTaskError",
-            "WorkerLostError",
-            "TimeoutError",
-            "ImproperlyConfigured",
-            "OperationalError",
-            "CeleryError",
-            "Reject",
-            "Ignore",
-            "AlreadyRegistered",
-            "BackendError",
-            "TaskError",
-            "SecurityError",
-        ],
-    )
-    def test_celery_rebuilds_its_own_type_of_ours(self, name: str) -> None:
-        ours = getattr(errors, name)("because")
-        document = outcome.document("id", "FAILURE", ours, date_done=DONE)
-        rebuilt = Stored().read("id", document)["result"]
-        assert type(rebuilt) is getattr(celery.exceptions, name)
-
-    @pytest.mark.parametrize("name", ["EncodeError", "DecodeError", "ContentDisallowed"])
-    def test_and_kombu_its_own(self, name: str) -> None:
-        import kombu.exceptions
-
-        document = outcome.document("id", "FAILURE", getattr(errors, name)("because"), date_done=DONE)
-        rebuilt = Stored().read("id", document)["result"]
-        assert type(rebuilt) is getattr(kombu.exceptions, name)
-        assert rebuilt.args == ("because",)
-
-    def test_every_exception_of_ours_is_somewhere_in_celerys_world_or_ours_alone(self) -> None:
-        import importlib
-
-        for name in errors.__all__:
-            kind = getattr(errors, name)
-            stored = failure.to_wire(kind.__new__(kind))
-            if stored["exc_module"] != errors.__name__:
-                assert hasattr(importlib.import_module(stored["exc_module"]), stored["exc_type"])
-            else:
-                assert not hasattr(celery.exceptions, name)
-
-    @pytest.mark.parametrize("error", [celery.exceptions.NotRegistered("x"), celery.exceptions.TimeoutError("x")])
-    def test_celerys_become_ours(self, error: BaseException) -> None:
-        stored = Stored()
-        stored.backend.store_result("id", error, "FAILURE")
-        (document,) = stored.keys.values()
-        rebuilt = outcome.read(document.encode()).exception()
-        assert type(rebuilt) is getattr(errors, type(error).__name__)
-        assert rebuilt.args == error.args
-
-    def test_an_exception_of_the_user_goes_through_both(self) -> None:
-        document = outcome.document("id", "FAILURE", Custom("a", 1), date_done=DONE)
-        for rebuilt in (Stored().read("id", document)["result"], outcome.read(document).exception()):
-            assert type(rebuilt) is Custom
-            assert rebuilt.args == ("a", 1)
-
-
 @pytest.mark.parametrize(
     "text",
     ["2030-01-01T00:00:00", "2030-01-01T00:00:00.5+02:00", "2030-01-01T00:00:00Z", "2030-01", "2030", "20300101T1010"]
@@ -550,3 +335,25 @@ class TestFailures:
 )
 def test_instants_are_read_as_celery_reads_them(text: str) -> None:
     assert dates.parse(text) == maybe_iso8601(text)
+
+
+DONE = datetime(2030, 1, 1, 1, 2, 3, 4, tzinfo=UTC)
+
+
+class TestOnRedis:
+    """The same once more through kombu's real Redis transport."""
+
+    def test_a_message_each_way(self, redis_server: RedisServer) -> None:
+        app = celery.Celery("proj", broker=redis_server.url(1), set_as_current=False)
+        with app.connection_for_write() as connection:
+            app.send_task("proj.add", (1, DONE), {"y": "é"}, connection=connection, countdown=60, priority=0)
+            (theirs,) = redis_server.ask("LRANGE", "celery", 0, -1, db=1)
+            message = envelope.decode(theirs)
+            ours = envelope.encode(rebuild(message), "celery", message.properties["delivery_tag"])
+            assert_same_envelope(ours, theirs)
+            redis_server.ask("DEL", "celery", db=1)
+            redis_server.ask("LPUSH", "celery", ours, db=1)
+            received = connection.SimpleQueue("celery", no_ack=True).get(block=True, timeout=10)
+            received.accept = {"application/json"}
+            assert received.payload[:2] == [[1, DONE], {"y": "é"}]
+            assert received.headers == message.headers

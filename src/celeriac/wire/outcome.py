@@ -16,6 +16,7 @@ from ..errors import DecodeError
 from ..states import EXCEPTION_STATES, PENDING, READY_STATES
 from . import compression as compressing
 from . import failure, serializers
+from .representation import represent
 
 __all__ = ["Outcome", "document", "read"]
 
@@ -84,7 +85,7 @@ def document(
     if extended:
         fields.update(extended)
     fields["task_id"] = task_id
-    data = serializers.encode(fields, serializer)[0]
+    data = serializers.encode(fields, serializer, ())[0]
     return _compress(data, compression) if compression else data
 
 
@@ -118,14 +119,26 @@ def read(
     return _outcome(fields)
 
 
+_TEXT_OR_NOTHING = frozenset({str, type(None)})
+_TYPES = (
+    ("status", _TEXT_OR_NOTHING),
+    ("task_id", _TEXT_OR_NOTHING),
+    ("traceback", _TEXT_OR_NOTHING),
+    ("date_done", _TEXT_OR_NOTHING),
+    ("group_id", _TEXT_OR_NOTHING),
+    ("parent_id", _TEXT_OR_NOTHING),
+    ("children", frozenset({list, tuple, type(None)})),
+)
+
+
 def _outcome(fields: dict[str, Any]) -> Outcome:
     get = fields.get
-    status = get("status", PENDING)
-    if not isinstance(status, str):
-        raise DecodeError(f"result document: 'status' is {status!r:.100}, not text")
+    for name, kinds in _TYPES:
+        if type(get(name)) not in kinds:
+            raise DecodeError(f"result document: {name!r} is {represent(get(name), 100)}")
     return Outcome(
-        str(get("task_id") or ""),
-        status,
+        get("task_id") or "",
+        get("status") or PENDING,
         get("result"),
         get("traceback"),
         get("children"),

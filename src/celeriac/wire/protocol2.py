@@ -15,6 +15,8 @@ from ..foundation import dates
 from . import compression as compressing
 from . import serializers
 from .message import Headers, Message
+from .representation import represent
+from .serializers import tagged
 
 __all__ = ["Embed", "body", "build", "embed", "identify", "is_protocol2", "read_body"]
 
@@ -97,7 +99,7 @@ def build(
     `body` is what `body()` returned; `timelimit` is (hard, soft) in seconds; `eta` and `expires` are instants or their
     ISO 8601 text; `expiration` is the time in seconds after which a broker may drop the message; `headers` are the
     user's and win over the protocol's, as in Celery; `properties` are added to AMQP's. `root_id` defaults to `task_id`.
-    Raises: ImproperlyConfigured for an unknown `compression`.
+    Raises: EncodeError for a header that JSON cannot carry; ImproperlyConfigured for an unknown `compression`.
     """
     all_headers: Headers = {
         "lang": lang,
@@ -122,6 +124,9 @@ def build(
     }
     if headers:
         all_headers.update(headers)
+    if headers or stamps:
+        # Here, in the caller's call: the envelope is written where many calls travel together.
+        tagged.check((headers, stamps), ("headers", "stamps"))
     if compression:
         body, all_headers["compression"] = compressing.compress(body, compression)
     all_properties: dict[str, Any] = {
@@ -146,13 +151,53 @@ def is_protocol2(message: Message) -> bool:
 
 
 def identify(message: Message) -> tuple[str, str]:
-    """The task's name and the task id. Raises: InvalidTaskError if the headers lack them."""
+    """The task's name and the task id, every header that a worker computes with having been looked at.
+
+    Raises: InvalidTaskError that names the header which is missing or of the wrong type.
+    """
     headers = message.headers
-    task, task_id = headers.get("task"), headers.get("id")
-    if type(task) is str and type(task_id) is str and task and task_id:
-        return task, task_id
-    missing = "task" if not (isinstance(task, str) and task) else "id"
-    raise InvalidTaskError(f"no task message: header {missing!r} is {headers.get(missing)!r:.100}")
+    for name, kinds in _HEADER_TYPES:
+        if type(headers.get(name)) not in kinds:
+            raise InvalidTaskError(f"no task message: header {name!r} is {_shown(headers.get(name))}")
+    task, task_id = headers["task"], headers["id"]
+    if not task or not task_id:
+        raise InvalidTaskError(f"no task message: header {'id' if task else 'task'!r} is empty")
+    if headers.get("timelimit") is not None:
+        _check_limits(headers["timelimit"])
+    return task, task_id
+
+
+_NONE = type(None)
+_TEXT = frozenset({str})
+_TEXT_OR_NOTHING = frozenset({str, _NONE})
+#: A tagged datetime is read as one; Celery takes it for what it is.
+_INSTANT = frozenset({str, datetime, _NONE})
+_HEADER_TYPES = (
+    ("task", _TEXT),
+    ("id", _TEXT),
+    ("retries", frozenset({int, _NONE})),
+    ("eta", _INSTANT),
+    ("expires", _INSTANT),
+    ("root_id", _TEXT_OR_NOTHING),
+    ("parent_id", _TEXT_OR_NOTHING),
+    ("group", _TEXT_OR_NOTHING),
+    ("shadow", _TEXT_OR_NOTHING),
+)
+
+
+def _check_limits(limits: Any) -> None:
+    if type(limits) is list and len(limits) == 2:
+        hard, soft = limits
+        if (hard is None or type(hard) in _NUMBERS) and (soft is None or type(soft) in _NUMBERS):
+            return
+    raise InvalidTaskError(f"no task message: header 'timelimit' is {_shown(limits)}")
+
+
+_NUMBERS = frozenset({int, float})
+
+
+def _shown(value: Any) -> str:
+    return represent(value, 100)
 
 
 def read_body(
@@ -161,7 +206,8 @@ def read_body(
     *,
     setting: str = "accept_content",
 ) -> tuple[list[Any], dict[str, Any], Embed]:
-    """The call: args, kwargs, embed. `accept` holds content types (`serializers.content_types`).
+    """The call: args, kwargs, embed (always with its four keys). `accept` holds content types
+    (`serializers.content_types`).
 
     Raises: ContentDisallowed (the text names `setting`); DecodeError; InvalidTaskError if what decodes is no call.
     """
@@ -173,19 +219,18 @@ def read_body(
         value = serializers.decode(data, message.content_type, message.content_encoding, accept, setting=setting)
     except DecodeError as error:
         raise DecodeError(f"body {error}") from error
-    if type(value) not in (list, tuple) or len(value) != 3:
+    if type(value) not in _SEQUENCES or len(value) != 3:
         raise InvalidTaskError("no task message: the body is not [args, kwargs, embed]")
     args, kwargs, following = value
-    if type(args) is tuple:
-        args = list(args)
-    if type(args) is list and type(kwargs) is dict and type(following) is dict:
-        return args, kwargs, following
-    raise InvalidTaskError(_what_is_wrong(args, kwargs))
+    if type(args) not in _SEQUENCES:
+        raise InvalidTaskError(f"no task message: args are {type(args).__name__}, not a list")
+    if type(kwargs) is not dict:
+        raise InvalidTaskError("Task keyword arguments must be a mapping")
+    if following is not None and type(following) is not dict:
+        raise InvalidTaskError(f"no task message: embed is {type(following).__name__}, not a mapping")
+    if not following or not following.keys() >= _NO_EMBED.keys():
+        following = {**_NO_EMBED, **(following or {})}
+    return args if type(args) is list else list(args), kwargs, following
 
 
-def _what_is_wrong(args: Any, kwargs: Any) -> str:
-    if not isinstance(args, list):
-        return f"no task message: args are {type(args).__name__}, not a list"
-    if not isinstance(kwargs, dict):
-        return "Task keyword arguments must be a mapping"
-    return "no task message: embed is not a mapping"
+_SEQUENCES = (list, tuple)

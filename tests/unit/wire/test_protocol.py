@@ -117,6 +117,12 @@ class TestBuild:
         assert built.properties["expiration"] == "1500"
         assert built.properties["user_id"] == "me"
 
+    def test_a_header_that_cannot_travel_is_refused_at_once(self) -> None:
+        with pytest.raises(EncodeError, match=r"^headers\['mine'\]: object of type object"):
+            protocol2.build("t", "i", b"[]", headers={"mine": object()})
+        with pytest.raises(EncodeError, match=r"^stamps\['s'\]: object of type set"):
+            protocol2.build("t", "i", b"[]", stamps={"s": {1}}, stamped_headers=["s"])
+
     def test_an_unknown_compression(self) -> None:
         with pytest.raises(ImproperlyConfigured, match="zip2"):
             protocol2.build("t", "i", b"[]", compression="zip2")
@@ -133,7 +139,7 @@ class TestReading:
             (b'["ab", {}, {}]', "args are str"),
             (b"[[], [], {}]", "Task keyword arguments must be a mapping"),
             (b"[[], {}, []]", "embed"),
-            (b"[[], {}, null]", "embed"),
+            (b"[[], {}, 5]", "embed is int"),
             (b"[[], {}, {}, {}]", "not \\[args"),
             (b"", "not|JSON"),
         ],
@@ -151,6 +157,11 @@ class TestReading:
     def test_what_is_not_compressed_as_it_says(self, method: Any) -> None:
         with pytest.raises(DecodeError, match=r"^body is"):
             protocol2.read_body(message(b"[]", {"task": "t", "id": "i", "compression": method}))
+
+    @pytest.mark.parametrize("following", [b"null", b"{}", b'{"chord": null}'])
+    def test_other_clients_leave_out_what_does_not_follow(self, following: bytes) -> None:
+        _, _, read = protocol2.read_body(message(b"[[], {}, %s]" % following))
+        assert read == protocol2.embed()
 
     def test_content_that_is_not_accepted(self) -> None:
         body, content_type, _ = protocol2.body((1,), {}, None, "pickle")
@@ -182,6 +193,22 @@ class TestReading:
             protocol2.read_body(message(body))
 
 
+WRONG: list[tuple[str, Any]] = [
+    ("retries", "1"),
+    ("retries", [1]),
+    ("eta", 5),
+    ("expires", {"a": 1}),
+    ("root_id", 5),
+    ("parent_id", ["a"]),
+    ("group", {}),
+    ("shadow", 1),
+    ("timelimit", 5),
+    ("timelimit", [1]),
+    ("timelimit", ["1", None]),
+    ("timelimit", {"hard": 1, "soft": 2}),
+]
+
+
 class TestIdentity:
     def test_found(self) -> None:
         assert protocol2.identify(message(b"")) == ("t", "i")
@@ -189,6 +216,7 @@ class TestIdentity:
     @pytest.mark.parametrize(
         "headers, missing",
         [({}, "task"), ({"task": "t"}, "id"), ({"id": "i"}, "task"), ({"task": 5, "id": "i"}, "task")]
+        + [({"task": "t", "id": "i", name: value}, name) for name, value in WRONG]
         + [({"task": "t", "id": None}, "id"), ({"task": "t", "id": ""}, "id"), ({"task": ["t"], "id": {}}, "task")],
     )
     def test_missing(self, headers: dict[str, Any], missing: str) -> None:

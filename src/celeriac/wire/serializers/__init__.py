@@ -89,7 +89,8 @@ def _named(name: str) -> _Serializer:
 def encode(value: Any, name: str = "json", roots: tuple[str, ...] | None = None) -> tuple[bytes, str, str]:
     """The bytes of `value`, their content type and content encoding.
 
-    `roots` names the items of a tuple `value` in error texts (`args[1]['x']: object of type Foo …`).
+    `roots` names the items of a tuple `value` in error texts (`args[1]['x']: object of type Foo …`); of a mapping its
+    keys do, if `roots` is given at all (`()`).
     Raises: EncodeError naming the place; ImproperlyConfigured for an unknown serializer.
     """
     if name == "json":

@@ -64,7 +64,8 @@ register_type(UUID, "uuid", lambda uuid: {"hex": uuid.hex}, lambda fields: UUID(
 
 
 def encode(value: Any, roots: tuple[str, ...] | None = None) -> bytes:
-    """The JSON of `value`. `roots` names the items of a tuple `value` in error texts.
+    """The JSON of `value`. `roots` names the items of a tuple `value` in error texts; of a mapping the keys do, if it
+    is given at all.
 
     Raises: EncodeError, which names the place and the type.
     """
@@ -82,6 +83,12 @@ def encode_exactly(value: Any, roots: tuple[str, ...] | None = None) -> bytes:
         return _exact.encode(value).encode()
     except Exception as error:  # also whatever a user's __json__ raises
         raise EncodeError(_complaint(value, roots, error)) from error
+
+
+def check(value: Any, roots: tuple[str, ...] | None = None) -> None:
+    """Raises: EncodeError if `value` cannot be written. The text names the place."""
+    if not is_plain(value):
+        encode_exactly(value, roots)
 
 
 def _default(value: Any) -> Any:
@@ -130,7 +137,9 @@ def _complaint(value: Any, roots: tuple[str, ...] | None, error: Exception) -> s
 
 
 def _named_parts(value: Any, roots: tuple[str, ...] | None) -> Iterator[tuple[str, Any]]:
-    if roots and isinstance(value, (list, tuple)) and len(value) == len(roots):
+    if roots is not None and isinstance(value, dict):
+        yield from ((str(key), part) for key, part in value.items())
+    elif roots and isinstance(value, (list, tuple)) and len(value) == len(roots):
         yield from zip(roots, value, strict=True)
     else:
         yield "value", value
