@@ -100,7 +100,7 @@ class Celery:
         self.set_as_current = set_as_current
         self.autofinalize = autofinalize
         self.strict_typing = strict_typing
-        self.finalized = False
+        self.finalized, self._finalizing = False, False
         self.task_cls = task_cls or self.task_cls
         self.namespace = namespace or ""
         self._config_source, self._config_silent = config_source, config_source_silent
@@ -232,19 +232,31 @@ class Celery:
 
         Raises: RuntimeError where it would happen by itself and `autofinalize` is False.
         """
+        if auto and not (self.finalized or self.autofinalize):
+            raise RuntimeError("Contract breach: app not finalized")
+        self._conf.load()  # may import, which must not happen under a lock
         with self._lock:
-            if self.finalized:
+            if self.finalized or self._finalizing:
                 return
-            if auto and not self.autofinalize:
-                raise RuntimeError("Contract breach: app not finalized")
-            self.finalized = True
-            while self._pending:
-                settle(self._pending.popleft())
-            # Own tasks first: a task that another app shares under the same name must not take its place.
-            for share in current.finalizers():
-                share(self)
-            for task in list(self._tasks.values()):
-                task.bind(self)
+            self._finalizing = True
+            try:
+                self._finalize()
+            finally:
+                self._finalizing = False
+            self.finalized = True  # not before: other threads must not see half a registry
+
+    def _finalize(self) -> None:
+        self._settle_pending()
+        # Own tasks first: a task that another app shares under the same name must not take its place.
+        for share in current.finalizers():
+            share(self)
+        for task in list(self._tasks.values()):
+            task.bind(self)
+        self._settle_pending()  # what was decorated meanwhile
+
+    def _settle_pending(self) -> None:
+        while self._pending:
+            settle(self._pending.popleft())
 
     # -- modules -----------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import current
-from .lazy import LazyTask
+from .lazy import LazyTask, Promise
 from .proxy import Proxy
 from .task import make_task
 
@@ -63,9 +63,10 @@ def _define(
 ) -> Any:
     made: Any
     if app.finalized or not lazy:
-        made = from_function(app, fun, **options)
+        made = from_function(app, fun, **options)[0]
     else:
-        made = LazyTask(functools.partial(from_function, app, fun, **options), app._tasks, app._lock)
+        make = functools.partial(from_function, app, fun, **options)
+        made = LazyTask(Promise(app.conf.load, make, app._tasks, app._lock))
         app._pending.append(made)
     if shared:
         current.connect_on_app_finalize(functools.partial(_share, fun, options))
@@ -80,9 +81,12 @@ def from_function(
     base: type[Task[..., Any]] | None = None,
     bind: bool = False,
     **options: Any,
-) -> Task[..., Any]:
-    """The task around `fun`; the registered one where the name is taken, with a warning if it is another callable's."""
-    if not (app.finalized or app.autofinalize):
+) -> tuple[Task[..., Any], bool]:
+    """The task around `fun`, and whether it is new.
+
+    Where the name is taken it is the task registered first, with a warning if that is another callable's.
+    """
+    if not (app.finalized or app.autofinalize or app._finalizing):
         raise RuntimeError("Contract breach: app not finalized")
     name = name or app.gen_task_name(fun.__name__, fun.__module__)
     existing = app._tasks.get(name)
@@ -90,10 +94,10 @@ def from_function(
         known = getattr(existing, "_decorated_fun", None)
         if known is not None and known is not fun:
             _warn_duplicate(app, name, known, fun, _KEPT)
-        return existing  # type: ignore[no-any-return]
+        return existing, False
     task = make_task(app, fun, name=name, bind=bind, base=base or app.Task, **options)
     app._tasks[name] = task
-    return task
+    return task, True
 
 
 def _share(fun: Callable[..., Any], options: dict[str, Any], app: Celery) -> None:
@@ -143,7 +147,7 @@ def _shared(fun: Callable[..., Any], options: dict[str, Any]) -> Any:
         raise TypeError(
             "@shared_task was applied more than once to the same function. Remove the extra @shared_task decorator."
         )
-    current.connect_on_app_finalize(functools.partial(_share, fun, options))
+    current.connect_on_app_finalize(lambda app: from_function(app, fun, **options))
     for app in current.apps():
         if app.finalized:
             with app._lock:

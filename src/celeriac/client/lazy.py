@@ -13,23 +13,72 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 if TYPE_CHECKING:
     from .task import Task
 
-__all__ = ["LazyTask", "settle"]
+__all__ = ["LazyTask", "Promise", "settle"]
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
 
 
-class LazyTask(Generic[P, R_co]):  # generic as Task is, so that both have one layout in memory
-    """A task that is not made yet. Any attribute or call makes it."""
+#: Key of the promise in the state of a LazyTask; no attribute of a task has this name.
+_PROMISE = "<promise>"
+
+
+class Promise:
+    """How one task is made, once."""
 
     def __init__(
         self,
-        make: Callable[[], Task[P, R_co]],
+        prepare: Callable[[], object],
+        make: Callable[[], tuple[Task[..., Any], bool]],
         registry: MutableMapping[str, Any],
         lock: AbstractContextManager[Any],
     ) -> None:
-        """`make` makes the task and puts it into `registry`; `lock` is reentrant, the app's own."""
-        object.__getattribute__(self, "__dict__").update(make=make, registry=registry, lock=lock)
+        """`make` gives the task, which it has put into `registry`, and whether it is a new one.
+
+        `lock` is reentrant, the app's own. What may import modules is done by `prepare`, before the lock is taken:
+        a thread that imports holds locks as well.
+        """
+        self._prepare, self._make = prepare, make
+        self._registry, self._lock = registry, lock
+        self._task: Any = None
+        self._is_new = True
+
+    def task(self) -> Any:
+        """The task as it was made."""
+        if self._task is None:
+            self._prepare()
+            with self._lock:
+                if self._task is None:
+                    self._task, self._is_new = self._make()
+        return self._task
+
+    def kept_by(self, lazy: Any) -> Any:
+        """Have `lazy` become the task, if it can; it forwards for ever otherwise. Returns whichever is the task."""
+        task = self.task()
+        with self._lock:
+            if type(lazy) is not LazyTask:
+                return lazy
+            # Not new: the name was taken, and this stands for the task registered first.
+            return self._become(lazy, task) if self._is_new else task
+
+    def _become(self, lazy: Any, task: Any) -> Any:
+        state = object.__getattribute__(lazy, "__dict__")
+        state.update(vars(task))
+        try:
+            # From here on `lazy` is an instance of the task's class, with the state of the instance that was made.
+            object.__setattr__(lazy, "__class__", type(task))
+        except TypeError:  # the base class has slots, or a parent beside Task: another layout in memory
+            return task
+        state.pop(_PROMISE)
+        self._registry[task.name] = lazy
+        return lazy
+
+
+class LazyTask(Generic[P, R_co]):  # generic as Task is, so that both have one layout in memory
+    """A task that is not made yet. Any attribute or call makes it."""
+
+    def __init__(self, promise: Promise) -> None:
+        object.__getattribute__(self, "__dict__")[_PROMISE] = promise
 
     def __getattribute__(self, name: str) -> Any:
         if name == "__class__":
@@ -63,40 +112,11 @@ def settle(lazy: Any) -> Any:
     """
     if type(lazy) is not LazyTask:
         return lazy
-    state = object.__getattribute__(lazy, "__dict__")
-    lock = state.get("lock")
-    if lock is None:  # done: by another thread just now, or as far as it goes (see `_become`)
-        return state.get("task", lazy)
-    with lock:
-        task = _made(lazy)
-        return _become(lazy, state, task, state["registry"]) if "registry" in state else task
+    promise: Promise | None = object.__getattribute__(lazy, "__dict__").get(_PROMISE)
+    return lazy if promise is None else promise.kept_by(lazy)  # None: another thread was faster
 
 
 def _made(lazy: Any) -> Any:
     """The task, made but not become."""
-    state = object.__getattribute__(lazy, "__dict__")
-    lock = state.get("lock")
-    if lock is None:
-        return state.get("task", lazy)
-    with lock:
-        if "make" in state:
-            state["task"] = state["make"]()
-            del state["make"]
-        return state.get("task", lazy)
-
-
-def _become(lazy: Any, state: dict[str, Any], task: Any, registry: MutableMapping[str, Any]) -> Any:
-    state.clear()
-    state.update(vars(task))
-    try:
-        # From here on `lazy` is an instance of the task's class, with the state of the instance that was made.
-        object.__setattr__(lazy, "__class__", type(task))
-    except TypeError:
-        # The base class has slots, or a parent beside Task: other layouts in memory. It forwards for ever, then.
-        state.clear()
-        state["task"] = task
-        return task
-    name: str = task.name
-    if registry.get(name) is task:
-        registry[name] = lazy
-    return lazy
+    promise: Promise | None = object.__getattribute__(lazy, "__dict__").get(_PROMISE)
+    return lazy if promise is None else promise.task()

@@ -115,7 +115,7 @@ def symbol(name: Any) -> Any:
         return import_module(name)
     except ModuleNotFoundError as error:
         parent, _, attribute = name.rpartition(".")
-        if not parent or not missing(name, error):
+        if not parent or _hint(name) or not missing(name, error):
             raise
         return _attributes(import_module(parent), attribute)
 

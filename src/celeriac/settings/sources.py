@@ -8,6 +8,7 @@ read on first need. Nothing here opens, imports or interprets anything.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ __all__ = ["Settings"]
 
 _T = TypeVar("_T")
 _MISSING: Any = object()
+_NOTHING = Layer({}, {})
 _SECRET = ("API", "TOKEN", "KEY", "SECRET", "PASS", "SIGNATURE")
 
 
@@ -43,8 +45,9 @@ class Settings(MutableMapping[str, Any]):
     ) -> None:
         kept = self.__dict__
         kept["_load"], kept["_namespace"], kept["_version"] = source, namespace, 0
-        kept["_layer"] = None if source is not None else Layer({}, {})
+        kept["_layer"] = None if source is not None else _NOTHING
         kept["_changes"], kept["_added"], kept["_defaults"] = {}, {}, {}
+        kept["_keeping"], kept["_loading"] = threading.Lock(), set()
         for key, value in (explicit or {}).items():
             self[key] = value
 
@@ -66,15 +69,17 @@ class Settings(MutableMapping[str, Any]):
 
     def _value(self, name: str) -> Any:
         """The value by the layers, kept for attribute access. Raises: KeyError."""
-        layer = self._configured()
+        layer, version = self._configured(), self._version
         for values in (self._changes, self._added, layer.values, layer.extras):
             if name in values:
                 value = values[name]
                 break
         else:
             value = self._default(name)
-        if name not in _COMPUTED:
-            self.__dict__[name] = value
+        if name not in _COMPUTED and not self._loading:
+            with self._keeping:
+                if self._version == version:  # else another thread has just changed a setting, perhaps this one
+                    self.__dict__[name] = value
         return value
 
     def _default(self, name: str) -> Any:
@@ -86,16 +91,21 @@ class Settings(MutableMapping[str, Any]):
 
     def _configured(self) -> Layer:
         layer: Layer | None = self.__dict__["_layer"]
-        if layer is None:
-            # Set before loading: what runs during the load may read settings, and must not load again.
-            self.__dict__["_layer"] = layer = Layer({}, {})
-            try:
-                loaded = self.__dict__["_load"]()
-            except BaseException:
-                self.__dict__["_layer"] = None
-                raise
-            if loaded is not None:
-                self.__dict__["_layer"] = layer = loaded
+        if layer is not None:
+            return layer
+        me = threading.get_ident()
+        if me in self._loading:  # what runs during the load may read settings: it sees those that need no load
+            return _NOTHING
+        # Threads that come at once each load: nobody waits, so nobody deadlocks with the locks of imports, and nobody
+        # takes a default for an answer.
+        source = self._load
+        self._loading.add(me)
+        try:
+            layer = source() or _NOTHING
+        finally:
+            self._loading.discard(me)
+        if self._load is source:
+            self.__dict__["_layer"] = layer
             self._forget_kept()
         return layer
 
@@ -235,9 +245,10 @@ class Settings(MutableMapping[str, Any]):
 
     def _forget_kept(self) -> None:
         kept = self.__dict__
-        for key in [key for key in kept if not key.startswith("_")]:
-            del kept[key]
-        kept["_version"] += 1
+        with self._keeping:
+            kept["_version"] += 1
+            for key in [key for key in list(kept) if not key.startswith("_")]:
+                del kept[key]
 
     # -- settings that depend on others, or on the environment of the moment -------------------------------------------
 

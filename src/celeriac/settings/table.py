@@ -242,7 +242,7 @@ _WORKER = (
     Setting("worker_lost_wait", "float", 10.0, "Wait for the result of a lost process."),
     Setting("worker_max_memory_per_child", "int", None, "Kilobytes after which a runner is replaced."),
     Setting("worker_max_tasks_per_child", "int", None, "Tasks after which a runner is replaced."),
-    Setting("worker_pool", "str", "prefork", "Where tasks run: prefork, threads, solo, …"),
+    Setting("worker_pool", "str", "prefork", "Where tasks run: prefork or solo."),
     Setting("worker_pool_putlocks", "bool", True, "No effect here: runners reserve for themselves."),
     Setting("worker_pool_restarts", "bool", False, "Remote control may restart the pool."),
     Setting("worker_pool_start_method", "str", None, "fork or spawn; None: whichever is safe."),
