@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from datetime import timezone, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -57,15 +58,22 @@ class Admitted(Struct):
 
 
 class Admission:
-    """`tasks` by name; `accept` content types; `records` for the states of what does not run."""
+    """`tasks` by name; `accept` content types; `records` for the states of what does not run; `zone` of times that name
+    none."""
 
     def __init__(
-        self, tasks: Mapping[str, Task[..., Any]], accept: frozenset[str], records: Records, hostname: str
+        self,
+        tasks: Mapping[str, Task[..., Any]],
+        accept: frozenset[str],
+        records: Records,
+        hostname: str,
+        zone: tzinfo = timezone.utc,
     ) -> None:
         self._tasks = tasks
         self._accept = accept
         self._records = records
         self._hostname = hostname
+        self._zone = zone
 
     def admit(self, delivery: Delivery, now: float) -> Admitted | Settlement:
         """`now` by the server's clock, seconds since the epoch."""
@@ -77,7 +85,7 @@ class Admission:
             protocol2.identify(message)
             eta = message.headers.get("eta")
             if eta:
-                due = dates.epoch(eta)
+                due = dates.epoch(eta, self._zone)
                 if due > now:
                     return Settlement(delivery, Verdict.PUT_OFF, due=due)
             return self._enter(delivery, message, now)
@@ -99,7 +107,7 @@ class Admission:
         request = Context.from_message(
             message, args, kwargs, embed, hostname=self._hostname, redelivered=delivery.strikes > 0
         )
-        if request.expires and dates.epoch(request.expires) < now:
+        if request.expires and dates.epoch(request.expires, self._zone) < now:
             return self._expired(delivery, task, request)
         if logger.isEnabledFor(logging.INFO):
             logger.info("Task %s[%s] received", name, request.id)

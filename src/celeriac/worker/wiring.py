@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable
 
 from ..brokers.base import Broker
@@ -23,7 +22,7 @@ def bare_app(plan: Plan) -> Celery:
 
 def incarnation(node: str) -> str:
     """A name that no other start of this node ever has."""
-    return f"{node}:{os.getpid()}-{secrets.token_hex(4)}"
+    return f"{node}:{os.getpid()}-{os.urandom(4).hex()}"
 
 
 def open_upkeep(app: Celery, plan: Plan) -> tuple[Broker, Callable[[str], Settler], Conviction]:

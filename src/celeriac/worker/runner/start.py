@@ -68,7 +68,7 @@ def make_runner(loaded: Loaded, line: Line, board: Board, slot: int, consumer: s
     return Runner(
         settler=settler(),
         flusher=flusher,
-        admission=Admission(app.tasks, accepted(app), records, loaded.hostname),
+        admission=Admission(app.tasks, accepted(app), records, loaded.hostname, app.timezone),
         tracer=Tracer(Settling(app, records), backend),
         desk=board.desk(slot),
         line=line,

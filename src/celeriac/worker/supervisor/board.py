@@ -10,7 +10,6 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-import tempfile
 
 #: Bytes a slot; one cache line for each writer, so that they do not slow each other down.
 SLOT = 128
@@ -94,6 +93,8 @@ def _shared_file(size: int) -> int:
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("celeriac-board")
     else:
+        import tempfile  # not on Linux, where it would cost a tenth of the start
+
         fd, path = tempfile.mkstemp(prefix="celeriac-board")
         os.unlink(path)
     os.ftruncate(fd, size)
