@@ -24,13 +24,14 @@ def not_before(countdown: float | None, eta: Any, now: datetime, zone: tzinfo) -
     """
     if countdown:
         return after(countdown, now, zone, "countdown").isoformat()
-    if eta is None or isinstance(eta, str):
+    if isinstance(eta, str):
         return eta or None
+    if eta is None:
+        return None
     if not isinstance(eta, datetime):
         raise TypeError(f"eta must be a datetime, not {eta!r}")
-    if eta.tzinfo is None:
-        eta = _told_apart(eta, zone)
-    return eta.isoformat()
+    aware: datetime = eta if eta.tzinfo else _told_apart(eta, zone)
+    return aware.isoformat()
 
 
 def not_after(expires: Any, now: datetime, zone: tzinfo) -> str | None:
@@ -38,7 +39,9 @@ def not_after(expires: Any, now: datetime, zone: tzinfo) -> str | None:
 
     Raises: ValueError, TypeError.
     """
-    if expires is None or isinstance(expires, str):  # a retry passes on what it was given
+    if expires is None:
+        return None
+    if isinstance(expires, str):  # a retry passes on what it was given
         return expires or None
     if isinstance(expires, Real):
         return after(float(expires), now, zone, "expires").isoformat()

@@ -8,13 +8,13 @@ option travel as a message property, where nobody ever sees it again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from numbers import Real
 from typing import Any, NoReturn
 
 from msgspec import Struct
 
 from ..errors import ImproperlyConfigured
+from ..foundation.suggest import did_you_mean
 
 #: Options whose value goes into the `CallOptions` field of the same name, unchanged.
 _FIELDS = frozenset(
@@ -167,19 +167,19 @@ def _pass_on(made: CallOptions, name: str, value: Any) -> None:
 
 def refuse(name: str, known: Iterable[str] = KNOWN) -> NoReturn:
     """Raise the TypeError for an option that does not exist."""
-    close = get_close_matches(name, known, 1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise TypeError(f"apply_async() got an unexpected option {name!r}{hint}")
+    raise TypeError(f"apply_async() got an unexpected option {name!r}{did_you_mean(name, known, 1)}")
 
 
 def _read_numbers(made: CallOptions) -> None:
     # Celery sends retries=None for a signature that never said; the worker expects a number.
     made.retries = made.retries or 0
     made.replaced_task_nesting = made.replaced_task_nesting or 0
-    if made.countdown is not None and not isinstance(made.countdown, Real):
-        raise TypeError(f"countdown must be a number of seconds, not {made.countdown!r}")
-    if made.priority is not None and not isinstance(made.priority, int):
-        raise TypeError(f"priority must be a whole number, not {made.priority!r}")
+    countdown: object = made.countdown
+    if countdown is not None and not isinstance(countdown, Real):
+        raise TypeError(f"countdown must be a number of seconds, not {countdown!r}")
+    priority: object = made.priority
+    if priority is not None and not isinstance(priority, int):
+        raise TypeError(f"priority must be a whole number, not {priority!r}")
     hard, soft = made.time_limit, made.soft_time_limit
     if hard and soft and soft > hard:
         raise ValueError("soft_time_limit must be less than or equal to time_limit")

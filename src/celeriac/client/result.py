@@ -6,7 +6,6 @@ Reads documents and waits (through `waiting`); never writes any. Nothing happens
 from __future__ import annotations
 
 import logging
-import types
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import lru_cache
@@ -415,8 +414,6 @@ class AsyncResult(ResultBase, Generic[R_co]):
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.id, None, None, None, self.parent)
 
-    __class_getitem__ = classmethod(types.GenericAlias)  # type: ignore[assignment]
-
 
 class EagerResult(AsyncResult[R_co]):
     """The result of a task that ran in this process (`Task.apply`, `task_always_eager`)."""
@@ -425,16 +422,8 @@ class EagerResult(AsyncResult[R_co]):
         self, id: str, ret_value: Any, state: str, traceback: str | None = None, name: str | None = None
     ) -> None:
         self.id = id
-        self._meta = {
-            "task_id": id,
-            "result": ret_value,
-            "status": state,
-            "traceback": traceback,
-            "name": name,
-        }
-
-    def _get_task_meta(self) -> dict[str, Any]:
-        return self._meta
+        # What `get` and the other methods look at before they ask the backend.
+        self._cache = {"task_id": id, "result": ret_value, "status": state, "traceback": traceback, "name": name}
 
     def ready(self) -> bool:
         """It has ended."""
@@ -443,21 +432,6 @@ class EagerResult(AsyncResult[R_co]):
     def exists(self) -> bool:
         """It is here."""
         return True
-
-    def get(
-        self, timeout: float | None = None, propagate: bool = True, disable_sync_subtasks: bool = True, **_: Any
-    ) -> R_co:  # type: ignore[override]
-        """The result; a failed task's exception is raised if `propagate`."""
-        if disable_sync_subtasks:
-            assert_will_not_block()
-        value = self.result
-        if self.successful() or self.state not in states.PROPAGATE_STATES:
-            return cast("R_co", value if self.successful() else None)
-        if propagate:
-            raise value if isinstance(value, Exception) else Exception(value)
-        return cast("R_co", value)
-
-    wait = get  # type: ignore[assignment]
 
     def then(
         self,
@@ -474,14 +448,15 @@ class EagerResult(AsyncResult[R_co]):
 
     def revoke(self, *args: Any, **kwargs: Any) -> None:
         """Mark it as revoked: `get` raises TaskRevokedError from now on, as in Celery."""
-        self._meta = {**self._meta, "status": states.REVOKED, "result": TaskRevokedError("revoked"), "traceback": None}
+        revoked = {"status": states.REVOKED, "result": TaskRevokedError("revoked"), "traceback": None}
+        self._cache = {**self._get_task_meta(), **revoked}
 
     def __copy__(self) -> EagerResult[R_co]:
         cls, args = self.__reduce__()
         return cast("EagerResult[R_co]", cls(*args))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        meta = self._meta
+        meta = self._get_task_meta()
         return type(self), (self.id, meta["result"], meta["status"], meta["traceback"], meta["name"])
 
 

@@ -5,7 +5,6 @@ A plain dict with accessors, so that it travels as what it is. Chains, groups an
 
 from __future__ import annotations
 
-import types
 from collections.abc import Callable, Mapping, MutableSequence
 from copy import deepcopy
 from operator import itemgetter
@@ -231,8 +230,6 @@ class Signature(dict[str, Any]):
     def __repr__(self) -> str:
         shown = [repr(arg) for arg in self.args] + [f"{name}={value!r}" for name, value in self.kwargs.items()]
         return f"{self.task}({', '.join(shown)})"
-
-    __class_getitem__ = classmethod(types.GenericAlias)
 
 
 def signature(varies: Any, *args: Any, **kwargs: Any) -> Signature:

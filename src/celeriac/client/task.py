@@ -446,7 +446,8 @@ class Task(Generic[P, R_co]):
 
     @property
     def __name__(self) -> str:
-        return type(self).__name__
+        cls: type = type(self)
+        return cls.__name__
 
 
 def make_task(
