@@ -14,6 +14,14 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, NamedTuple, Self
 
+import celeriac
+from celeriac import Celery
+from celeriac.worker.lines import Line
+from celeriac.worker.loaded import Loaded, plan_of
+from celeriac.worker.options import WorkerOptions
+from celeriac.worker.runner.start import make_runner
+from celeriac.worker.supervisor.board import Board
+
 
 class Function(NamedTuple):
     """Where a function stands in the package."""
@@ -94,9 +102,34 @@ def count(package: Path, send: Callable[[], object], work: Callable[[], object],
     return Count(sum(functions.values()), functions)
 
 
+def hot_path(batch: int = 16, rounds: int = 50) -> Count:
+    """From `delay` to the stored result on the memory broker, with the runner of a worker in this process."""
+    app = Celery("budget", broker="memory://budget", backend="memory://budget", set_as_current=False)
+
+    @app.task(name="budget.noop")
+    def noop() -> None:
+        """Nothing: what is counted is everything around it."""
+
+    app.finalize()
+    options = WorkerOptions()
+    loaded = Loaded(app, plan_of(app, options), options, "budget@here")
+    board = Board(1)
+    board.allow(0, float("inf"))
+    line, runner_line = Line.pair()
+    app.broker.enlist("budget:1-a/0.1", ["celery"])
+    runner = make_runner(loaded, runner_line, board, 0, "budget:1-a/0.1")
+    try:
+        return count(Path(celeriac.__file__).parent, noop.delay, runner.drain, batch=batch, rounds=rounds)
+    finally:
+        line.close()
+        runner_line.close()
+        board.close()
+        app.close()
+
+
 def main() -> None:
     """Print the count for the memory broker with the worker in this process."""
-    raise SystemExit("not wired yet: `work` is one turn of the runner on the memory broker")
+    print(hot_path())
 
 
 if __name__ == "__main__":

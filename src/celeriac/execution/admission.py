@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from datetime import timezone, tzinfo
+from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -67,7 +67,7 @@ class Admission:
         accept: frozenset[str],
         records: Records,
         hostname: str,
-        zone: tzinfo = timezone.utc,
+        zone: tzinfo = UTC,
     ) -> None:
         self._tasks = tasks
         self._accept = accept

@@ -1,4 +1,4 @@
-"""`Message`: the one frozen value that travels, and `Record`, the one that stays. Pure data: no bytes are parsed here, and nothing is sent."""
+"""`Message`: the one frozen value that travels, and `Record`, the one that stays. Pure data: it parses nothing."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
     python -m celeriac.worker.boot LINE_FD BOARD_FD SLOTS SUPERVISOR_PID SLOT CONSUMER  (one runner)
 
 It stays single-threaded and opens no socket, so that a fork of it is sound. If loading the app started threads or
-opened sockets, forking would copy them half: they are named in a warning and runners start from a clean interpreter instead.
+opened sockets, forking would copy them half: they are named in a warning, and runners start from a clean interpreter.
 """
 
 from __future__ import annotations

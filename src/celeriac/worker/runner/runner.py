@@ -88,6 +88,12 @@ class Runner:
             logger.warning("%s: what this runner held runs elsewhere now", error)
         return 0
 
+    def drain(self) -> None:
+        """Turn until the queues give nothing more, instead of `serve`: for tests and measurements in one process."""
+        self._woken = True
+        while self._held or self._in_flight or self._outcomes or self._woken or self._plenty or self._drain:
+            self._turn()
+
     # -- one turn ----------------------------------------------------------------------------------------------------
 
     def _turn(self) -> None:
