@@ -401,14 +401,14 @@ class Celery:
     # -- commands ----------------------------------------------------------------------------------------------------
 
     def start(self, argv: Sequence[str] | None = None) -> Any:
-        """Run the command line with this app; `argv` without the program's name, as in Celery. Default: `sys.argv`."""
+        """Run the command line with this app and return the exit code. `argv` comes without the program's name."""
         # By name: commands stand floors above, and who only publishes must not pay for them.
-        command = symbol("celeriac.cli:main")
-        return command(list(sys.argv[1:] if argv is None else argv), app=self)
+        command = symbol("celeriac.cli.main:main")
+        return command(_without_program(argv), app=self)
 
     def worker_main(self, argv: Sequence[str] | None = None) -> Any:
         """As `start`, for the `worker` command. Raises: ValueError where `argv` has no `worker`."""
-        given = list(sys.argv[1:] if argv is None else argv)
+        given = _without_program(argv)
         if "worker" not in given:
             raise ValueError(
                 "The worker sub-command must be specified in argv.\n"
@@ -431,6 +431,12 @@ class Celery:
         return pickling.reduce_app(self)
 
     __class_getitem__: Any = classmethod(types.GenericAlias)
+
+
+def _without_program(argv: Sequence[str] | None) -> list[str]:
+    """The arguments alone: some pass `sys.argv` itself, whose first is the script."""
+    given = list(sys.argv if argv is None else argv)
+    return given[1:] if given[:1] == sys.argv[:1] else given
 
 
 #: The same, for who prefers it.

@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ImproperlyConfigured
+from ..foundation.suggest import nearest
 from . import current
 from .lazy import LazyTask, Promise
 from .proxy import Proxy
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from .app import Celery
     from .task import Task
 
-__all__ = ["DuplicateTaskNameWarning", "decorate", "register", "shared_task"]
+__all__ = ["DuplicateTaskNameWarning", "UnknownOptionWarning", "decorate", "register", "shared_task"]
 
 _DUPLICATE = """\
 Task name {name!r} is already registered to a different callable.
@@ -36,6 +38,10 @@ _REPLACED = "The new callable replaced the existing one; calls under this name n
 
 class DuplicateTaskNameWarning(UserWarning):
     """Two callables want one task name (`celery.exceptions.DuplicateTaskNameWarning`)."""
+
+
+class UnknownOptionWarning(UserWarning):
+    """An option of `@task` that is none, and is very like one."""
 
 
 # -- @app.task -------------------------------------------------------------------------------------------------------
@@ -95,9 +101,25 @@ def from_function(
         if known is not None and known is not fun:
             _warn_duplicate(app, name, known, fun, _KEPT)
         return existing, False
-    task = make_task(app, fun, name=name, bind=bind, base=base or app.Task, **options)
+    kind = base or app.Task
+    _check_options(kind, options)
+    task = make_task(app, fun, name=name, bind=bind, base=kind, **options)
     app._tasks[name] = task
     return task, True
+
+
+def _check_options(kind: type[Task[..., Any]], options: dict[str, Any]) -> None:
+    """Any option becomes an attribute of the task; one that is very like a known attribute is a slip, and said to be.
+
+    Raises: ImproperlyConfigured for options of Celery that this version does not honour.
+    """
+    if options.get("pydantic"):
+        raise ImproperlyConfigured("@task(pydantic=True): models as arguments are not supported by this version")
+    for name in options:
+        close = () if hasattr(kind, name) else nearest(name, dir(kind), most=1, cutoff=0.85)
+        if close:
+            text = f"@task({name}=…): tasks have no such option; did you mean {close[0]!r}?"
+            warnings.warn(UnknownOptionWarning(text), stacklevel=_outside())
 
 
 def _share(fun: Callable[..., Any], options: dict[str, Any], app: Celery) -> None:

@@ -1,8 +1,8 @@
 """`Settings`: the one view of all settings of an app, whatever they come from and in whichever order.
 
-Layers, the upper wins: environment (`CELERY_BROKER_URL`, `CELERY_RESULT_BACKEND`, …) > what was set explicitly
-(constructor, attribute, item, `update`) > added defaults > the config object > Celery's defaults. The config object is
-read on first need. Nothing here opens, imports or interprets anything.
+Layers, the upper wins: `override` (the command line) > environment (`CELERY_BROKER_URL`, `CELERY_RESULT_BACKEND`, …) >
+what was set explicitly (constructor, attribute, item, `update`) > added defaults > the config object > Celery's
+defaults. The config object is read on first need. Nothing here opens, imports or interprets anything.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class Settings(MutableMapping[str, Any]):
         kept["_load"], kept["_namespace"], kept["_version"] = source, namespace, 0
         kept["_layer"] = None if source is not None else _NOTHING
         kept["_changes"], kept["_added"], kept["_defaults"] = {}, {}, {}
+        kept["_overrides"] = {}
         kept["_keeping"], kept["_loading"] = threading.Lock(), set()
         for key, value in (explicit or {}).items():
             self[key] = value
@@ -70,7 +71,7 @@ class Settings(MutableMapping[str, Any]):
     def _value(self, name: str) -> Any:
         """The value by the layers, kept for attribute access. Raises: KeyError."""
         layer, version = self._configured(), self._version
-        for values in (self._changes, self._added, layer.values, layer.extras):
+        for values in (self._overrides, self._changes, self._added, layer.values, layer.extras):
             if name in values:
                 value = values[name]
                 break
@@ -128,7 +129,7 @@ class Settings(MutableMapping[str, Any]):
 
     def __iter__(self) -> Iterator[str]:
         layer = self._configured()
-        yield from dict.fromkeys((*SETTINGS, *layer.extras, *self._added, *self._changes))
+        yield from dict.fromkeys((*SETTINGS, *layer.extras, *self._added, *self._changes, *self._overrides))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -142,9 +143,11 @@ class Settings(MutableMapping[str, Any]):
         return self.origin(key) != "default"
 
     def origin(self, key: str) -> str:
-        """Where the value comes from: `environment`, `explicit`, `added default`, the config object's description or
-        `default`."""
+        """Where the value comes from: `override`, `environment`, `explicit`, `added default`, the config object's
+        description, or `default`."""
         name = self._name(key)
+        if name in self._overrides:
+            return "override"
         if os.environ.get(_ENVIRONMENT.get(name, "")):
             return "environment"
         if name in self._changes:
@@ -219,6 +222,11 @@ class Settings(MutableMapping[str, Any]):
         self.__dict__["_added"] = {self._name(key): value for key, value in defaults.items()} | self._added
         self._forget_kept()
 
+    def override(self, settings: Mapping[str, Any]) -> None:
+        """Put these over everything, the environment included: for what somebody says on a command line."""
+        self._overrides.update((self._name(key), value) for key, value in settings.items())
+        self._forget_kept()
+
     def reload(self, source: Callable[[], Layer | None], namespace: str) -> None:
         """Take the config object's layer from elsewhere from now on. What was set explicitly stays."""
         self.__dict__.update(_load=source, _namespace=namespace, _layer=None)
@@ -230,6 +238,7 @@ class Settings(MutableMapping[str, Any]):
         twin = Settings(lambda: layer, namespace=self._namespace)
         twin._changes.update(self._changes)
         twin._added.update(self._added)
+        twin._overrides.update(self._overrides)
         twin._defaults.update(
             (key, dict(value) if isinstance(value, dict) else value) for key, value in self._defaults.items()
         )
@@ -289,7 +298,7 @@ class Settings(MutableMapping[str, Any]):
         return own if own is not None else self.get("TIME_ZONE")
 
     def _environment(self, name: str) -> str | None:
-        return os.environ.get(_ENVIRONMENT[name]) or None
+        return None if name in self._overrides else os.environ.get(_ENVIRONMENT[name]) or None
 
 
 _ENVIRONMENT = {

@@ -359,6 +359,18 @@ class TestCurrent:
         assert make().current_task is make().current_worker_task is None
 
 
+class TestCommands:
+    def test_start(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "argv", ["script.py", "--version"])
+
+        assert make().start() == make().start(["--version"]) == make().start(sys.argv) == 0
+        assert capsys.readouterr().out.count("0.1.0") == 3
+
+    def test_worker_main_needs_the_command(self) -> None:
+        with pytest.raises(ValueError, match="The worker sub-command must be specified in argv"):
+            make().worker_main(["--loglevel=info"])
+
+
 class TestPickling:
     def test_by_name_where_it_stands_in_a_module(self) -> None:
         assert pickle.loads(pickle.dumps(standing)) is standing

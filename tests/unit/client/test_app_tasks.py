@@ -16,10 +16,10 @@ import pytest
 
 from celeriac import Celery, Task, current_app, shared_task
 from celeriac.client import current
-from celeriac.client.definition import DuplicateTaskNameWarning
+from celeriac.client.definition import DuplicateTaskNameWarning, UnknownOptionWarning
 from celeriac.client.lazy import LazyTask
 from celeriac.client.registry import TaskRegistry
-from celeriac.errors import InvalidTaskError, NotRegistered
+from celeriac.errors import ImproperlyConfigured, InvalidTaskError, NotRegistered
 
 
 @pytest.fixture(autouse=True)
@@ -103,6 +103,15 @@ class TestDecorator:
 
     def test_filter(self, app: Celery) -> None:
         assert app.task(filter=lambda task: ("filtered", task.name), name="x")(lambda: None) == ("filtered", "x")
+
+    def test_a_misspelt_option_is_said_to_be_one(self, app: Celery) -> None:
+        with pytest.warns(UnknownOptionWarning, match="did you mean 'max_retries'") as caught:
+            assert app.task(max_retrys=1)(_function()).max_retrys == 1
+        assert caught[0].filename == __file__
+
+    def test_pydantic_is_refused(self, app: Celery) -> None:
+        with pytest.raises(ImproperlyConfigured, match="pydantic"):
+            app.task(pydantic=True)(_function())()
 
     def test_not_lazy(self, app: Celery) -> None:
         assert type(app.task(lazy=False)(_function())) is not LazyTask

@@ -154,6 +154,14 @@ class TestLayers:
         assert conf.result_backend == "redis://d"
         assert conf.origin("broker_url") == "environment"
 
+    def test_the_command_line_wins_over_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        conf = Settings(explicit={"broker_url": "redis://a", "worker_concurrency": 1})
+        monkeypatch.setenv("CELERY_BROKER_URL", "redis://c")
+        conf.override({"broker_url": "redis://d", "CELERYD_CONCURRENCY": 8})
+
+        assert (conf.broker_url, conf["broker_url"], conf.worker_concurrency) == ("redis://d", "redis://d", 8)
+        assert conf.origin("broker_url") == "override"
+
     def test_read_and_write_urls(self) -> None:
         conf = Settings(explicit={"broker_url": "redis://a", "broker_write_url": "redis://w"})
 
