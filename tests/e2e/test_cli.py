@@ -185,6 +185,22 @@ def test_an_error_in_the_users_module_is_shown_whole(cli: Cli, tmp_path: Path) -
     assert "session.py" not in run.stderr
 
 
+def test_an_error_in_the_users_settings_is_shown_whole(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "conf.py").write_text("broker_url = undefined_name\n")
+    run = cli("-A", "tasks", "--config", "conf", "queues")
+    assert run.returncode == 1
+    assert "conf.py" in run.stderr
+    assert run.stderr.endswith("NameError: name 'undefined_name' is not defined\n")
+    assert cli("-A", "tasks", "--config", "nope", "queues").stderr == "ModuleNotFoundError: No module named 'nope'\n"
+
+
+def test_without_a_result_backend_the_setting_is_named(cli: Cli) -> None:
+    run = cli("-A", "tasks", "--result-backend", "disabled://", "result", "some-id")
+    assert run.returncode == 1
+    assert run.stderr.startswith("celeriac: error: No result backend is configured.")
+    assert "result_backend" in run.stderr
+
+
 def test_a_module_that_is_not_there_is_one_error_and_no_traceback(cli: Cli) -> None:
     run = cli("-A", "nowhere.app", "queues")
     assert run.returncode == 1

@@ -9,10 +9,8 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import traceback
 import warnings
 from collections.abc import Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import click
@@ -21,6 +19,7 @@ from click.exceptions import NoArgsIsHelpError
 from ..errors import CeleriacError
 from ..foundation.logs import utf8_streams
 from ..foundation.suggest import did_you_mean
+from ..foundation.tracebacks import users_part
 from ..foundation.version import __version__
 from .params import app_options
 from .session import LoadError, Session
@@ -87,7 +86,7 @@ def main(argv: Sequence[str] | None = None, *, app: Celery | None = None) -> int
             warnings.showwarning = _show_warning  # type: ignore[assignment]  # the documented way to redirect them
             code = celeriac.main(argv, prog_name="celeriac", standalone_mode=False, obj=Session(app))
     except LoadError as error:
-        traceback.print_exception(_from_users_code(error.cause))
+        print(users_part(error.cause), end="", file=sys.stderr)
         return 1
     except NoArgsIsHelpError as error:  # a group of commands was named, and none of them
         print(error.format_message())
@@ -118,21 +117,6 @@ def _one_line(error: click.ClickException) -> str:
     if isinstance(error, click.UsageError) and error.ctx is not None:
         return f"{text} (see {error.ctx.command_path} --help)"
     return text
-
-
-def _from_users_code(error: BaseException) -> BaseException:
-    """The error with its traceback beginning where the user's code does: what lies above is how we got there."""
-    return error.with_traceback(_skip_ours(error.__traceback__))
-
-
-def _skip_ours(trace: TracebackType | None) -> TracebackType | None:
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-    while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
-        if not file.startswith((package, "<frozen importlib")) and f"{os.sep}importlib{os.sep}" not in file:
-            return trace
-        trace = trace.tb_next
-    return None
 
 
 def _show_warning(message: Warning | str, *_where: object) -> None:

@@ -30,7 +30,11 @@ def result(session: Session, task_id: str, task: str | None, traceback: bool, ti
     app = session.load(tasks=task is not None)
     make = app.tasks[full_name(task, app.tasks)].AsyncResult if task else app.AsyncResult
     answer = make(task_id)
-    if not _wait(answer, timeout):
+    try:
+        arrived = _wait(answer, timeout)
+    except NotImplementedError as error:  # Celery's type for "no result backend is configured"
+        raise click.ClickException(str(error)) from None
+    if not arrived:
         raise click.ClickException(f"no result within {timeout:g} s; the state is {answer.state}")
     if traceback:
         click.echo(answer.traceback or "")

@@ -60,6 +60,7 @@ class Session:
                 app.config_from_object(self.config)
             given = {"broker_url": self.broker, "result_backend": self.backend}
             app.conf.update({name: value for name, value in given.items() if value})
+            app.conf.broker_url  # noqa: B018 - settings are read on first use: let them fail here, where it is told well
             if tasks:
                 app.import_modules()
         except (CeleriacError, click.ClickException):
