@@ -15,10 +15,12 @@ __all__ = ["reduce_app"]
 
 def reduce_app(app: Celery) -> tuple[Any, ...]:
     """How to find the app again: `module:name`. An app that stands in no module is rebuilt from its arguments."""
-    module = sys.modules.get(app.module)
+    # A spawned process has its parent's script under both names, the parent only under the first.
+    place = "__main__" if app.module == "__mp_main__" else app.module
+    module = sys.modules.get(place)
     for name, value in list(vars(module).items()) if module is not None else ():
         if value is app:
-            return _by_name, (f"{app.module}:{name}",)
+            return _by_name, (f"{place}:{name}",)
     return _rebuilt, (type(app), _arguments(app))
 
 

@@ -55,7 +55,7 @@ class Settings(MutableMapping[str, Any]):
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def __getattr__(self, key: str) -> Any:
-        if key.startswith("__"):
+        if key.startswith("_"):  # no setting; and while an instance is being rebuilt its own state is not there yet
             raise AttributeError(key)
         try:
             return self[key]
@@ -245,6 +245,9 @@ class Settings(MutableMapping[str, Any]):
         return twin
 
     __copy__ = copy
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Settings:
+        return self.copy()
 
     def _name(self, key: str) -> str:
         if key in SETTINGS:

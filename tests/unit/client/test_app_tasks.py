@@ -480,3 +480,12 @@ def _function(module: str = "__main__") -> Callable[[], str]:
 
     fun.__module__ = module
     return fun
+
+
+@pytest.mark.parametrize(("main", "module"), [("proj", "pkg.tasks"), (None, "pkg.tasks"), ("proj", "__main__")])
+def test_names_are_those_of_celery(main: str | None, module: str) -> None:
+    from celery import Celery as StockCelery  # the reference; 100 ms, for this test alone
+
+    stock, ours = StockCelery(main, set_as_current=False), Celery(main, set_as_current=False)
+
+    assert ours.gen_task_name("fun", module) == stock.gen_task_name("fun", module)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import types
 import warnings
@@ -228,6 +229,7 @@ class TestLayers:
         twin.beat_schedule["x"] = 1
 
         assert (twin.task_serializer, conf.worker_concurrency, conf.beat_schedule) == ("yaml", 2, {})
+        assert copy.deepcopy(conf).task_serializer == copy.copy(conf).task_serializer == "yaml"
 
 
 class TestSources:
