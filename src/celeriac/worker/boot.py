@@ -17,7 +17,6 @@ import signal
 import subprocess
 import sys
 import threading
-import traceback
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -47,7 +46,7 @@ def main(arguments: list[str]) -> int:
     try:
         app = loaded.load(options)
     except BaseException as error:  # whatever a user's module raises, SystemExit included, is shown as it is
-        line.say("failed", error=_shown(error))
+        line.say("failed", error=loaded.explain(error))
         return EX_SOFTWARE
     if runner:
         slot, consumer = runner
@@ -189,11 +188,6 @@ def _start_clean(app: Loaded, found: list[str]) -> bool:
     if app.start_method == "fork":
         return False
     return app.start_method == "spawn" or bool(found)
-
-
-def _shown(error: BaseException) -> str:
-    """The user's traceback from the first frame outside this package on, or a clear line for our own errors."""
-    return "".join(traceback.format_exception(error))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from msgspec import Struct
 
 from ..client.app import Celery
 from ..client.current import get_current_app
-from ..errors import ImproperlyConfigured
+from ..errors import CeleriacError, ImproperlyConfigured
 from ..foundation import home, identifiers, loading
+from ..foundation.tracebacks import users_part
 from .options import WorkerOptions
 from .plan import Plan, processors
 
@@ -51,7 +52,7 @@ def _lay_over(app: Celery, options: WorkerOptions) -> None:
     if options.include:
         settings["include"] = [*(app.conf.include or ()), *options.include]
     if settings:
-        app.conf.update(settings)
+        app.conf.override(settings)
 
 
 def plan_of(app: Celery, options: WorkerOptions) -> Plan:
@@ -101,3 +102,8 @@ def _portable(settings: dict[str, Any]) -> dict[str, Any]:
         except (TypeError, ValueError, msgspec.MsgspecError):
             continue
     return kept
+
+
+def explain(error: BaseException) -> str:
+    """Why the app was not loaded: a clear line for our own errors, else the traceback from where it is the user's."""
+    return f"celeriac: {error}\n" if isinstance(error, CeleriacError) else users_part(error)

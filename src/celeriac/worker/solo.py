@@ -10,7 +10,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 
 from ..errors import CeleriacError
 from . import loaded
@@ -36,12 +35,12 @@ def run(options: WorkerOptions) -> int:
     """As `node.run`: 0 stopped, 1 the app could not be loaded, 69 no broker."""
     try:
         app = loaded.load(options)
-    except BaseException:  # whatever a user's module raises is shown as it is
-        traceback.print_exc()
+    except BaseException as error:  # whatever a user's module raises is shown as it is
+        sys.stderr.write(loaded.explain(error))
         return 1
-    set_up(app.app.conf, options, redirect=True)
     if not options.quiet:
         show(banner(app.hostname, app.plan, "solo"))
+    set_up(app.app.conf, options, redirect=True)
     try:
         return SoloNode(app, options).run()
     except CeleriacError as error:

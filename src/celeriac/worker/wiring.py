@@ -16,7 +16,7 @@ from .settler import Settler
 def bare_app(plan: Plan) -> Celery:
     """An app with the plan's settings and none of the user's code: enough to open connections."""
     app = Celery(plan.name, set_as_current=False)
-    app.conf.update({**plan.settings, "broker_url": plan.broker, "result_backend": plan.backend})
+    app.conf.override({**plan.settings, "broker_url": plan.broker, "result_backend": plan.backend})
     return app
 
 

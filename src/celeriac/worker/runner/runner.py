@@ -64,6 +64,8 @@ class Runner:
         self._plenty = False
         #: Suspects wait for a consumer that holds nothing: no call ahead until one was asked with empty hands.
         self._drain = False
+        #: Nothing was held when the last call was sent.
+        self._alone = True
         #: Sent and not yet answered: taken back if the broker refuses them (it keeps them itself if it is cut off).
         self._sent: list[Settlement] = []
         self._stopping = False
@@ -121,7 +123,7 @@ class Runner:
 
     def _send(self, limit: int, shelf: Shelf = Shelf.READY) -> None:
         self._sent = self._flusher.take()
-        self._asked = limit
+        self._asked, self._alone = limit, not self._held
         self._settler.send(self._sent, limit, self._max_bytes, shelf)
         self._in_flight = True
 
@@ -139,7 +141,8 @@ class Runner:
         """Admit what came; what is not to run is an outcome at once."""
         if self._asked:
             self._plenty = len(turn.deliveries) >= self._asked
-            self._drain = turn.suspects
+            # Asked with empty hands there is nothing to drain: another runner was faster.
+            self._drain = turn.suspects and not self._alone
         now = turn.now
         for delivery in turn.deliveries:
             admitted = self._admission.admit(delivery, now)
