@@ -13,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 
 from .. import states
-from ..errors import TaskRevokedError, TimeoutError
+from ..errors import OperationalError, TaskRevokedError, TimeoutError
 from ..wire import outcome, serializers
 from . import current
 from .joining import (
@@ -23,7 +23,8 @@ from .joining import (
     set_task_join_will_block,
     task_join_will_block,
 )
-from .waiting import Waits, waits_of
+from .patience import Patience
+from .waiting import Wait, Waits, waits_of
 
 if TYPE_CHECKING:
     from ..backends.base import Backend
@@ -141,7 +142,8 @@ class AsyncResult(ResultBase, Generic[R_co]):
         `follow_parents` raises the error of a parent, looked for as often. `no_ack` has no meaning here.
 
         Raises: celeriac.exceptions.TimeoutError, the task's own exception, RuntimeError inside of a task (see
-        `disable_sync_subtasks`), OperationalError where the backend stays away. Celery's guide: Calling tasks.
+        `disable_sync_subtasks`), OperationalError where the backend is away at the timeout, or for a minute
+        without one. Celery's guide: Calling tasks.
         """
         if self._ignored:
             return cast("R_co", None)
@@ -174,24 +176,42 @@ class AsyncResult(ResultBase, Generic[R_co]):
         deadline = None if timeout is None else monotonic() + timeout
         if deadline is not None and monotonic() >= deadline and self.ready():
             return
+        patience = Patience(deadline)
         waits = self._waits()
-        wait = waits.begin(self.id)
+        wait: Wait | None = None
         try:
             while self._cache is None:
                 left = None if deadline is None else deadline - monotonic()
                 if left is not None and left <= 0:
                     raise TimeoutError("The operation timed out.")
                 slice_ = left if interval is None or (left is not None and left < interval) else interval
-                news = waits.next(wait, slice_)
-                if news is not None:
-                    meta = self._take(news[1])
-                    if on_message is not None:
-                        on_message(meta)
-                else:
-                    for check in checks:
-                        check()
+                try:
+                    if wait is None:
+                        wait = waits.begin(self.id)
+                    news = waits.next(wait, slice_)
+                except OperationalError as error:
+                    patience.bear(error)
+                    continue
+                patience.answered()
+                self._heed(news, on_message, checks)
         finally:
-            waits.end(wait)
+            if wait is not None:
+                waits.end(wait)
+
+    def _heed(
+        self,
+        news: tuple[str, bytes] | None,
+        on_message: Callable[[dict[str, Any]], Any] | None,
+        checks: list[Callable[[], Any]],
+    ) -> None:
+        """A document, or the end of an interval."""
+        if news is None:
+            for check in checks:
+                check()
+            return
+        meta = self._take(news[1])
+        if on_message is not None:
+            on_message(meta)
 
     def then(
         self,

@@ -38,6 +38,10 @@ _PAUSE = 1.0
 Take = Callable[[bytes], bool]
 
 
+class Closed(OperationalError):
+    """The app was closed under a wait: trying again makes no sense."""
+
+
 class HasBackend(Protocol):
     """What a `Waits` needs of an app."""
 
@@ -142,7 +146,7 @@ class Waits:
                     return None
                 watch = self._watch
                 if watch is None:
-                    raise OperationalError("the result backend was closed while a result was waited for")
+                    raise Closed("the result backend was closed while a result was waited for")
                 leads = not self._led
                 if leads:
                     self._led = True

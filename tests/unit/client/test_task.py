@@ -9,6 +9,7 @@ from typing import Any
 
 import celery
 import pytest
+from celery.worker.request import Request as StockRequest
 
 from celeriac.client import current
 from celeriac.client.app import Celery
@@ -118,7 +119,7 @@ def test_arguments_that_do_not_fit_are_refused_with_celerys_text(
     def bound(self: object, x: int, y: int = 2, *, k: object) -> None: ...
 
     function = bound if bind else unbound
-    theirs = celery.Celery("theirs", set_as_current=False).task(function, bind=bind, lazy=False)
+    theirs = celery.Celery("theirs", set_as_current=False).task(function, bind=bind, lazy=False, shared=False)
     with pytest.raises(TypeError) as expected:
         theirs.apply_async(args, kwargs)
     with pytest.raises(TypeError) as raised:
@@ -394,3 +395,52 @@ def test_an_unsupported_option_is_refused_with_a_text(app: Celery) -> None:
         f.apply_async(connection=object())
     with pytest.raises(TypeError, match=r"'countdwn' \(did you mean 'countdown'"):
         f.apply_async(countdwn=3)
+
+
+def test_links_of_links_travel(app: Celery, sent: Sent) -> None:
+    @app.task(name="proj.f")
+    def f(*args: Any) -> None: ...
+
+    f.apply_async(link=f.s(f.s(1)).set(link=f.s(2)))
+    (callback,) = protocol2.read_body(sent()[0])[2]["callbacks"]
+    assert callback["args"][0]["task"] == "proj.f"
+    assert callback["options"]["link"][0]["args"] == [2]
+
+
+def test_a_link_that_is_no_signature_is_refused(app: Celery, sent: Sent) -> None:
+    @app.task
+    def f() -> None: ...
+
+    with pytest.raises(TypeError, match="take signatures"):
+        f.apply_async(link=f)
+    assert sent() == []
+
+
+def test_celerys_worker_reads_a_naive_eta_as_the_same_instant(app: Celery, sent: Sent) -> None:
+    """In whatever zone it is set to."""
+    theirs = celery.Celery("theirs", set_as_current=False, timezone="Asia/Shanghai")
+    message = theirs.amqp.as_task_v2("x", "f", (), {}, eta=datetime(2040, 1, 1, 12))
+
+    @theirs.task(name="f", shared=False)
+    def theirs_f() -> None: ...
+
+    @app.task(name="f")
+    def f() -> None: ...
+
+    with pytest.warns(NaiveEtaWarning):
+        f.apply_async(eta=datetime(2040, 1, 1, 12))
+    request = StockRequest(
+        Delivered(message.headers, message.body), app=theirs, headers=message.headers, decoded=True, body=message.body
+    )
+    assert datetime.fromisoformat(sent()[0].headers["eta"]) == request.eta
+
+
+class Delivered:
+    """What kombu hands to Celery's worker."""
+
+    content_type, content_encoding, delivery_tag = "application/json", "utf-8", "t"
+
+    def __init__(self, headers: Any, body: Any) -> None:
+        self.headers, self.body, self.payload = headers, body, body
+        self.properties: dict[str, Any] = {}
+        self.delivery_info = {"exchange": "", "routing_key": "q"}

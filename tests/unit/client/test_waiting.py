@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from celeriac.backends.registry import open_backend
-from celeriac.client.waiting import Waits
+from celeriac.client.patience import Patience
+from celeriac.client.waiting import Closed, Waits
 from celeriac.errors import OperationalError
 from celeriac.wire.message import Record
 
@@ -270,3 +271,25 @@ def test_a_forked_child_waits_on_a_watch_of_its_own(waits: Waits, source: Counti
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     source.put("x")
     assert waiting.join() == ("x", b"done")
+
+
+# -- patience --------------------------------------------------------------------------------------------------------
+
+
+def test_patience_ends_at_the_deadline_or_after_a_minute_of_silence() -> None:
+    rests: list[float] = []
+    away = OperationalError("away")
+    Patience(monotonic() + 10, rests.append).bear(away)
+    Patience(None, rests.append).bear(away)
+    assert len(rests) == 2
+    with pytest.raises(OperationalError, match="away"):
+        Patience(monotonic() + 0.1, rests.append).bear(away)
+    long_ago = Patience(None, rests.append)
+    long_ago.bear(away)
+    long_ago._away_since = monotonic() - 61
+    with pytest.raises(OperationalError, match="away"):
+        long_ago.bear(away)
+    long_ago.answered()
+    long_ago.bear(away)
+    with pytest.raises(Closed):
+        Patience(None, rests.append).bear(Closed("closed"))
