@@ -6,7 +6,6 @@ It stores documents and tells who watches; it reads none of them.
 from __future__ import annotations
 
 import logging
-import os
 import select
 import threading
 from collections import deque
@@ -18,6 +17,7 @@ from typing import Any
 from ..drivers import redis as driver
 from ..drivers import redis_address
 from ..drivers.redis import Command, Link, Pool, chunks
+from ..drivers.redis_bell import Bell
 from ..drivers.redis_script import Script
 from ..errors import BackendError, OperationalError
 from ..wire.message import Record
@@ -125,9 +125,7 @@ class RedisWatch:
         #: When to ask for a sign of life, or, if asked already, when to give up.
         self._silent_until = 0.0
         self._probing = False
-        self._reading, self._writing = os.pipe()
-        os.set_blocking(self._reading, False)
-        os.set_blocking(self._writing, False)
+        self._bell = Bell()
 
     def add(self, ids: Iterable[str]) -> None:
         with self._lock:
@@ -156,20 +154,14 @@ class RedisWatch:
                     return {}
 
     def interrupt(self) -> None:
-        try:
-            os.write(self._writing, b"!")
-        except (BlockingIOError, OSError):
-            pass  # full: the wait ends anyway; closed: nobody waits
+        self._bell.ring()
 
     def close(self) -> None:
         with self._lock:
             link, self._link = self._link, None
             if link is not None:
                 link.close()
-            if self._writing >= 0:
-                os.close(self._reading)
-                os.close(self._writing)
-                self._reading = self._writing = -1
+            self._bell.close()
 
     # -- writing, the lock held -----------------------------------------------------------------------------
 
@@ -224,31 +216,26 @@ class RedisWatch:
             raise error
         if now >= until:
             return False
-        poll = select.poll()
-        poll.register(self._reading, select.POLLIN)
-        if poll.poll(1000 * min(_RECONNECT_PAUSE, until - now)):
-            self._drain()
-            return False
-        return True
+        return not self._bell.sleep(min(_RECONNECT_PAUSE, until - now))
 
     def _listen(self, link: Link, until: float) -> dict[str, bytes] | None:
         """Documents; empty when the time is over or somebody interrupts; None when there is a reason to look again."""
         poll = select.poll()
         poll.register(link.fileno(), select.POLLIN)
-        poll.register(self._reading, select.POLLIN)
+        poll.register(self._bell, select.POLLIN)
         while True:
             now = monotonic()
             if now >= self._silent_until:
                 self._ask_for_life(link, now)
             waits = max(0.0, min(until, self._silent_until) - now)
             events = [] if link.has_buffered() else poll.poll(1000 * waits)
-            if link.has_buffered() or any(fd != self._reading for fd, _ in events):
+            if link.has_buffered() or any(fd != self._bell.fileno() for fd, _ in events):
                 self._heard()
                 found = self._absorb(link)
                 if found:
                     return found
             elif events:
-                self._drain()
+                self._bell.silence()
                 return None if link.closed else {}
             elif monotonic() >= until:
                 return {}
@@ -281,8 +268,6 @@ class RedisWatch:
 
     def _look(self, link: Link, until: float) -> dict[str, bytes]:
         """Without pushes: read what is watched again and again."""
-        poll = select.poll()
-        poll.register(self._reading, select.POLLIN)
         while True:
             with self._lock:
                 names = list(self._ids)
@@ -294,15 +279,8 @@ class RedisWatch:
             remaining = until - monotonic()
             if remaining <= 0:
                 return {}
-            if poll.poll(1000 * min(POLL, remaining)):
-                self._drain()
+            if self._bell.sleep(min(POLL, remaining)):
                 return {}
-
-    def _drain(self) -> None:
-        try:
-            os.read(self._reading, 4096)
-        except BlockingIOError:
-            pass
 
 
 def _prefix(options: Mapping[str, Any]) -> str:

@@ -197,6 +197,11 @@ class Link:
         if sock is not None:
             sock.close()
 
+    def __del__(self) -> None:
+        # Nobody closes an app: what is dropped is closed without a ResourceWarning. (Unset if connecting failed.)
+        if getattr(self, "_socket", None) is not None:
+            self.close()
+
     def _open_socket(self) -> socket.socket:
         sock = self._socket
         if sock is None:

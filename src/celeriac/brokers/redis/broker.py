@@ -170,7 +170,7 @@ class RedisBroker:
         answer = self._run(scripts.RECOVER, keys, *arguments)
         self._unsure.discard(unsure)
         rows = zip(answer[::3], answer[1::3], answer[2::3], strict=True)
-        return [read_record(queues[index - 1], receipt, record)[0] for index, receipt, record in rows]
+        return [read_record(queues[index - 1], receipt, record) for index, receipt, record in rows]
 
     def give_back(self, consumer: str, queues: Sequence[str], after: int) -> int:
         issued: int = self._put_back(consumer, queues, after, dismiss=False)

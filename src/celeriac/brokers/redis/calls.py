@@ -6,6 +6,7 @@ The order of words is that of the header of `turn.lua`. This is the hot path: pe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import ceil
 from typing import Any
 
 import msgspec
@@ -116,7 +117,8 @@ class Writer:
         words += (
             int(settlement.shelf),
             settlement.strikes,
-            int(settlement.due * 1000),
+            # Rounded up: never before its time.
+            ceil(settlement.due * 1000),
             _json([settlement.reason, settlement.detail, settlement.task, settlement.task_id])
             if settlement.verdict is Verdict.DEAD
             else "",

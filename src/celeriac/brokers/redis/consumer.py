@@ -35,7 +35,7 @@ class Results(Struct, frozen=True):
 
 
 class RedisConsumer:
-    """`brokers.base.Consumer`. Belongs to one thread at a time; several may have one name (a flusher beside a runner)."""
+    """`brokers.base.Consumer`. Belongs to one thread at a time; several may share one name (a flusher, a runner)."""
 
     def __init__(
         self,
@@ -278,9 +278,9 @@ class RedisConsumer:
         deliveries: list[Delivery] = []
         for queue, records in zip(self._queues, held, strict=True):
             for receipt, record in pairs(records):
-                delivery, origin = read_record(queue, int(receipt), record)
+                delivery = read_record(queue, int(receipt), record)
                 # What was recovered from others is known to whoever recovered it.
-                if delivery.receipt > self._highest and delivery.receipt not in seen and not origin:
+                if delivery.receipt > self._highest and delivery.receipt not in seen and not delivery.was:
                     deliveries.append(delivery)
         deliveries.sort(key=_receipt)
         return Answer(Turn(deliveries, (), int(time[0]) + int(time[1]) / 1e6), False, 0)

@@ -21,7 +21,8 @@ Ours, version 1, with `{queue}` as hash tag, so that a queue's keys share the sl
     celeriac:1:{q}:dead:index          ZSET    id, by the time it was set aside in milliseconds
 
 A *record* is the payload, byte for byte; where there is more to say it begins with `\\x01shelf;step;strikes;from\\n`:
-shelf, priority step and strikes as decimals, and the consumer that it was recovered from (else empty).
+shelf, priority step and strikes as decimals, and, if it was recovered, the receipt it had had, a space, and the name of
+the consumer that had it.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class Layout:
         if found is None:
             ready = self.prefix + queue
             # A `}` would end the hash tag early, and could make one queue's key another's.
-            tag = ready.replace("%", "%25").replace("}", "%7D") if "}" in ready else ready
+            tag = ready.replace("%", "%25").replace("}", "%7D")
             found = self._keys[queue] = Keys(queue, ready, f"{self.prefix}celeriac:{VERSION}:{{{tag}}}:")
         return found
 
@@ -110,13 +111,14 @@ class Layout:
         return f"{self.prefix}_kombu.binding.{queue}", f"{self.prefix}_kombu.binding_permanent.{queue}", member
 
 
-def read_record(queue: str, receipt: int, record: bytes) -> tuple[Delivery, bytes]:
-    """The delivery in an in-flight record, and the consumer that it was recovered from (else empty)."""
+def read_record(queue: str, receipt: int, record: bytes) -> Delivery:
+    """The delivery in an in-flight record."""
     match = _HEAD.match(record)
     if match is None:
-        return Delivery(queue, receipt, record), b""
+        return Delivery(queue, receipt, record)
     shelf, _, strikes, origin = match.groups()
-    return Delivery(queue, receipt, record[match.end() :], int(strikes), Shelf(int(shelf))), origin
+    was = int(origin.partition(b" ")[0] or 0)
+    return Delivery(queue, receipt, record[match.end() :], int(strikes), Shelf(int(shelf)), was)
 
 
 def payload_of(record: bytes) -> bytes:

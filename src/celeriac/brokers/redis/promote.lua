@@ -5,7 +5,8 @@
 -- Returns {moved, milliseconds until the next is due (-1: none is delayed)}
 -- Called by broker.py (promote, release).
 --
--- They go to the end that is taken next, as Celery's workers run an ETA task ahead of what is queued, the earliest due first.
+-- They queue up behind what waits already, the earliest due first, as if published now. (At the other end a message that
+-- falls due later would overtake one that fell due before and is still there.)
 
 local room, separator = tonumber(ARGV[1]), ARGV[2]
 local time = call('TIME')
@@ -20,8 +21,8 @@ for k = 1, #KEYS, 2 do
     local due = call('ZRANGEBYSCORE', delayed, '-inf', until_, 'LIMIT', 0, room)
     if #due > 0 then
       call('ZREMRANGEBYRANK', delayed, 0, #due - 1)
-      for d = #due, 1, -1 do
-        shelve('RPUSH', ready, base, separator, string.sub(due[d], 17))
+      for _, member in ipairs(due) do
+        shelve('LPUSH', ready, base, separator, string.sub(member, 17))
       end
       moved, room = moved + #due, room - #due
     end

@@ -30,7 +30,8 @@ if ARGV[4] == '1' then
     local held = call('HGETALL', KEYS[3 * i + 2])
     for f = 1, #held, 2 do
       local _, _, _, _, from = open_record(held[f + 1])
-      if from == dead then
+      -- `from` is the receipt it had there, a space, the consumer's name.
+      if string.sub(from, (string.find(from, ' ', 1, true) or 0) + 1) == dead then
         answer[#answer + 1] = {i, tonumber(held[f]), held[f + 1]}
       end
     end
@@ -56,14 +57,16 @@ if takes then
     local issued = call('HINCRBY', KEYS[2], 'issued', #moving) - #moving
     for m, entry in ipairs(moving) do
       local shelf, step, strikes, payload = open_record(entry[3])
+      entry[3] = make_record(shelf, step, strikes, payload, string.format('%.0f ', entry[2]) .. dead)
       entry[2] = issued + m
-      entry[3] = make_record(shelf, step, strikes, payload, dead)
       call('HSET', KEYS[3 * entry[1] + 2], entry[2], entry[3])
       answer[#answer + 1] = entry
     end
   end
 end
 
+-- By the receipts they have now, which is the order of those they had.
+table.sort(answer, function(a, b) return a[2] < b[2] end)
 local flat = {}
 for a, entry in ipairs(answer) do
   flat[3 * a - 2], flat[3 * a - 1], flat[3 * a] = entry[1], entry[2], entry[3]

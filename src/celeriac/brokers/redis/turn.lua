@@ -165,7 +165,7 @@ end
 local flags, answer = 0, {now[1], now[2], 0, refused}
 local room, bytes, most = limit, 0, tonumber(ARGV[6])
 
--- One queue, one LIST, up to `count` of it.
+-- One queue, one LIST, up to `count` of it. Returns whether there may be more.
 local function take(i, step, count)
   local ready, inflight = KEYS[4 * i - 2], KEYS[4 * i]
   if step ~= '0' then ready = ready .. separator .. step end
@@ -174,13 +174,13 @@ local function take(i, step, count)
     local look = most > 0 and math.min(count, 16) or count
     local found = call('LRANGE', ready, -look, -1)
     local there, taken = #found, 0
-    if there == 0 then return end
+    if there == 0 then return false end
     local fields, group = {}, {i, 0, 0, issued + 1}
     for j = there, 1, -1 do
       local payload = found[j]
       if most > 0 then
         if bytes > 0 and bytes + #payload > most then
-          room = 0
+          room = taken
           break
         end
         bytes = bytes + #payload
@@ -195,14 +195,16 @@ local function take(i, step, count)
         fields[2 * taken] = make_record('0', step, '0', payload, '')
       end
     end
-    if taken == 0 then return end
-    call('LTRIM', ready, 0, -taken - 1)
-    call('HSET', inflight, unpack(fields))
-    answer[#answer + 1] = group
-    if room == 0 then return end
+    if taken > 0 then
+      call('LTRIM', ready, 0, -taken - 1)
+      call('HSET', inflight, unpack(fields))
+      answer[#answer + 1] = group
+    end
     room, count = room - taken, count - taken
-    if there < look then return end
+    if room == 0 then return true end
+    if there < look then return false end
   end
+  return true
 end
 
 -- One message of a shelf whose messages run alone.
@@ -226,16 +228,37 @@ local function holds()
   end
 end
 
+-- One priority step of several queues: each its share first, in rotation, then whoever has more.
+local function take_step(step)
+  local lists, turns = {}, {}
+  for o = 1, queues do
+    local i = (tonumber(ARGV[8]) + o - 2) % queues + 1
+    lists[o] = step == '0' and KEYS[4 * i - 2] or KEYS[4 * i - 2] .. separator .. step
+    turns[o] = i
+  end
+  -- Most LISTs of many queues are empty: this ends the search as soon as all that are not were seen.
+  local full = call('EXISTS', unpack(lists))
+  while full > 0 and room > 0 do
+    local more, left = {}, #turns
+    for o, i in ipairs(turns) do
+      if full == 0 or room == 0 then return end
+      local before = #answer
+      if take(i, step, math.ceil(room / math.min(full, left))) then
+        more[#more + 1] = i
+      elseif #answer > before then
+        full = full - 1
+      end
+      left = left - 1
+    end
+    turns = more
+    if #turns == 0 then return end
+  end
+end
+
 local function reserve_ready()
   for s = 16, 15 + tonumber(ARGV[15]) do
-    -- Each queue its share first, then whoever has more.
-    for pass = queues == 1 and 2 or 1, 2 do
-      for o = 0, queues - 1 do
-        if room == 0 then return end
-        local share = pass == 2 and room or math.ceil(room / (queues - o))
-        take((tonumber(ARGV[8]) - 1 + o) % queues + 1, ARGV[s], share)
-      end
-    end
+    if room == 0 then return end
+    if queues == 1 then take(1, ARGV[s], room) else take_step(ARGV[s]) end
   end
 end
 

@@ -6,12 +6,12 @@ One waiter serves any number of queues and priorities. It reserves nothing.
 from __future__ import annotations
 
 import logging
-import os
 import select
 from collections.abc import Sequence
 from time import monotonic
 
 from ...drivers.redis import Link, Pool
+from ...drivers.redis_bell import Bell
 from ...errors import BrokerError, OperationalError
 from .layout import Layout
 
@@ -38,9 +38,7 @@ class RedisWaiter:
         #: Looked at, so that a change wakes; not counted, since few may reserve them.
         self._special = [layout.keys(queue).base + "quarantine" for queue in queues]
         self._tracks = True
-        self._reading, self._writing = os.pipe()
-        os.set_blocking(self._reading, False)
-        os.set_blocking(self._writing, False)
+        self._bell = Bell()
         self._link: Link | None = None
         try:
             self._connected()
@@ -78,19 +76,13 @@ class RedisWaiter:
 
     def interrupt(self) -> None:
         """See `Waiter.interrupt`."""
-        try:
-            os.write(self._writing, b"!")
-        except (BlockingIOError, OSError):
-            pass  # it is full, so the wait ends anyway; or closed, and nobody waits
+        self._bell.ring()
 
     def close(self) -> None:
         link, self._link = self._link, None
         if link is not None:
             link.close()
-        if self._writing >= 0:
-            os.close(self._reading)
-            os.close(self._writing)
-            self._reading = self._writing = -1
+        self._bell.close()
 
     # -- inside ---------------------------------------------------------------------------------------------
 
@@ -117,7 +109,7 @@ class RedisWaiter:
         """Until an invalidation comes; asks for a sign of life when all is silent."""
         poll = select.poll()
         poll.register(link.fileno(), select.POLLIN)
-        poll.register(self._reading, select.POLLIN)
+        poll.register(self._bell, select.POLLIN)
         silent_until, asked = monotonic() + self._probe, False
         while not link.pushes:
             now = monotonic()
@@ -129,8 +121,8 @@ class RedisWaiter:
                 link.send(("PING",), deadline=now + self._timeout)
                 silent_until, asked = now + self._timeout, True
             events = [] if link.has_buffered() else poll.poll(1000 * (min(until, silent_until) - now))
-            if any(fd == self._reading for fd, _ in events):
-                self._drain()
+            if any(fd == self._bell.fileno() for fd, _ in events):
+                self._bell.silence()
                 return False
             if events or link.has_buffered():
                 link.absorb()
@@ -140,20 +132,11 @@ class RedisWaiter:
 
     def _look(self, link: Link, until: float) -> bool:
         """Without pushes: look again and again."""
-        poll = select.poll()
-        poll.register(self._reading, select.POLLIN)
         while True:
             if link.call("EXISTS", *self._ready, *self._special, timeout=self._timeout):
                 return True
             remaining = until - monotonic()
             if remaining <= 0:
                 return False
-            if poll.poll(1000 * min(POLL, remaining)):
-                self._drain()
+            if self._bell.sleep(min(POLL, remaining)):
                 return False
-
-    def _drain(self) -> None:
-        try:
-            os.read(self._reading, 4096)
-        except BlockingIOError:
-            pass
