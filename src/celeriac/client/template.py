@@ -6,6 +6,7 @@ message is a body, a few headers and two dict copies. Nothing is sent from here.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ from .options import CallOptions
 
 if TYPE_CHECKING:
     from .app import Celery
+
+logger = logging.getLogger("celery.app.base")
 
 #: Longest `argsrepr` and `kwargsrepr`, in characters, as in Celery.
 _REPR = 1024
@@ -89,6 +92,8 @@ class Template:
     ) -> Message:
         """A message with nobody's id and arguments; the copies differ from it in those."""
         left = instants.epoch(expires) - datetime.now(UTC).timestamp() if expires else None
+        if left is not None and left < 0:
+            logger.warning("a call of %s is published %.1f s after it expires (%s)", self.name, -left, expires)
         mode = options.delivery_mode or delivery_mode
         return protocol2.build(
             self.name,

@@ -98,15 +98,18 @@ class Waits:
         Raises: OperationalError. Whoever begins a wait ends it.
         """
         wait = Wait()
-        try:
-            self.add(wait, task_id)
-        except BaseException:
-            self.end(wait)
-            raise
+        self.add(wait, task_id)
         return wait
 
     def add(self, wait: Wait, task_id: str) -> None:
-        """Have `wait` wait for this task as well."""
+        """Have `wait` wait for this task as well. Raises: OperationalError, and then it does not."""
+        try:
+            self._add(wait, task_id)
+        except BaseException:
+            self.drop(wait, task_id)
+            raise
+
+    def _add(self, wait: Wait, task_id: str) -> None:
         with self._lock:
             watch = self._open()
             waits = self._waits.setdefault(task_id, [])

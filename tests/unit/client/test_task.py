@@ -404,7 +404,7 @@ def test_links_of_links_travel(app: Celery, sent: Sent) -> None:
     f.apply_async(link=f.s(f.s(1)).set(link=f.s(2)))
     (callback,) = protocol2.read_body(sent()[0])[2]["callbacks"]
     assert callback["args"][0]["task"] == "proj.f"
-    assert callback["options"]["link"][0]["args"] == [2]
+    assert callback["options"]["link"]["args"] == [2]
 
 
 def test_a_link_that_is_no_signature_is_refused(app: Celery, sent: Sent) -> None:
@@ -444,3 +444,39 @@ class Delivered:
         self.headers, self.body, self.payload = headers, body, body
         self.properties: dict[str, Any] = {}
         self.delivery_info = {"exchange": "", "routing_key": "q"}
+
+
+# -- by name ---------------------------------------------------------------------------------------------------------
+
+
+def test_send_task_takes_the_options_of_a_task_that_is_known_here(app: Celery, sent: Sent) -> None:
+    @app.task(name="proj.f", queue="slow", time_limit=9)
+    def f(x: int) -> None: ...
+
+    app.finalize()
+    result = app.send_task("proj.f", [1], countdown=30)
+    (message,) = sent("slow")
+    assert message.headers["id"] == result.id
+    assert message.headers["timelimit"] == [9, None]
+    app.send_task("proj.f", [1], queue="fast", time_limit=None)
+    assert sent("fast")[0].headers["timelimit"] == [None, None]
+
+
+def test_send_task_of_an_unknown_one(app: Celery, sent: Sent) -> None:
+    app.send_task("elsewhere.f", (1,), {"y": 2}, task_id="me", priority=4)
+    (message,) = sent()
+    assert (message.headers["task"], message.headers["id"]) == ("elsewhere.f", "me")
+    assert protocol2.read_body(message)[:2] == ([1], {"y": 2})
+    with pytest.raises(TypeError, match="priorty"):
+        app.send_task("elsewhere.f", priorty=4)
+
+
+def test_a_call_that_has_expired_is_sent_with_a_warning(
+    app: Celery, sent: Sent, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.task
+    def f() -> None: ...
+
+    f.apply_async(expires=-5)
+    assert sent()[0].properties["expiration"] == "0"
+    assert "after it expires" in caplog.text
