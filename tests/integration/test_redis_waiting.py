@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 
 import pytest
@@ -46,7 +47,7 @@ def test_any_queue_and_priority_wakes(redis_server: RedisServer, priority: int |
     for queue in (QUEUES[0], QUEUES[-1]):
         assert waiter.arm() == 0
         assert not waiter.wait(0.01)
-        after(0.05, lambda queue=queue: broker.publish([outgoing("a", queue, priority)]))
+        after(0.05, partial(broker.publish, [outgoing("a", queue, priority)]))
         began = monotonic()
         assert waiter.wait(10)
         assert monotonic() - began < 5
