@@ -33,7 +33,7 @@ class Fault(Enum):
     DELAYED = "delayed"
 
 
-#: The fault of the next call of this name (`publish`, `turn`, `renew`, …: the port's methods; a turn is send and receive).
+#: The fault of the next call of this name (`publish`, `renew`, …: the port's methods; `turn` is send and receive).
 Plan = Callable[[str], Fault]
 
 

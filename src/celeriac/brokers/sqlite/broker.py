@@ -10,7 +10,7 @@ from ...drivers.sqlite import Database, Step, locate
 from ...errors import CeleriacError, FencedError
 from ..base import Capabilities, Counts, DeadLetter, Delivery, Opened, Outgoing, Shelf
 from .consumer import Held, Put, SQLiteConsumer
-from .entry import Waiting, enqueue, pack, topic
+from .entry import Waiting, enqueue, number_of, numbers_of, pack, topic
 from .sql import SQL
 from .waiter import SQLiteWaiter
 
@@ -62,20 +62,6 @@ class SQLiteBroker:
     def read(self, work: Callable[[Step], T]) -> T:
         return self._database.read(work, self._timeout)
 
-    def ids(self, names: Collection[str]) -> dict[str, int]:
-        """The number of each queue; those that are new are made, in a step of their own so that no rollback takes a
-        number back that was remembered."""
-        known = self._database.queues
-        if not all(name in known for name in names):
-            rows = [(name,) for name in names]
-
-            def work(step: Step) -> dict[str, int]:
-                step.many(SQL.make_queue, rows)
-                return dict(step.execute(SQL.queues))
-
-            self._database.queues = known = self.write(work)
-        return {name: known[name] for name in names}
-
     def forget_listener(self, address: str) -> None:
         """A listener is gone. Its row is only litter: whoever rings it in vain deletes it."""
         try:
@@ -86,28 +72,30 @@ class SQLiteBroker:
     # -- publishing ---------------------------------------------------------------------------------------------
 
     def declare(self, queues: Sequence[str]) -> None:
-        self.ids(queues)
+        self.write(lambda step: numbers_of(step, queues))
 
     def publish(self, messages: Sequence[Outgoing]) -> None:
         if not messages:
             return
         parcels = pack(messages)
-        queues = self.ids({parcel.queue for parcel in parcels})
-        self.write(lambda step: enqueue(step, parcels, queues))
+        self.write(lambda step: enqueue(step, parcels))
 
     # -- consumers and leases -----------------------------------------------------------------------------------
 
     def enlist(self, consumer: str, queues: Sequence[str]) -> None:
-        rows = [(consumer, queue) for queue in self.ids(queues).values()]
-        self.write(lambda step: step.many(SQL.enlist, rows))
+
+        def work(step: Step) -> None:
+            step.many(SQL.enlist, [(consumer, queue) for queue in numbers_of(step, queues).values()])
+
+        self.write(work)
 
     def consumer(self, name: str, queues: Sequence[str]) -> SQLiteConsumer:
         return SQLiteConsumer(self, name, queues)
 
     def renew(self, consumers: Sequence[str], queues: Sequence[str]) -> list[str]:
-        ids = self.ids(queues).values()
 
         def work(step: Step) -> list[str]:
+            ids = numbers_of(step, queues).values()
             renewed = {
                 consumer: sum(step.execute(SQL.renew, (consumer, queue)).rowcount for queue in ids)
                 for consumer in consumers
@@ -117,13 +105,12 @@ class SQLiteBroker:
         return self.write(work)
 
     def leases(self, queues: Sequence[str]) -> dict[str, int]:
-        ids = set(self.ids(queues).values())
-        return self.read(lambda step: _counters(step, ids))
+        return self.read(lambda step: _counters(step, numbers_of(step, queues).values()))
 
     def recover(self, consumer: str, queues: Sequence[str], into: str, counter: int | None = None) -> list[Delivery]:
-        names = {number: name for name, number in self.ids(queues).items()}
 
         def work(step: Step) -> list[Delivery]:
+            names = _names(step, queues)
             counters = _counters(step, names)
             if counter is not None and counters.get(consumer) != counter:
                 return []
@@ -137,13 +124,12 @@ class SQLiteBroker:
         return self.write(work)
 
     def give_back(self, consumer: str, queues: Sequence[str], after: int) -> int:
-        names = {number: name for name, number in self.ids(queues).items()}
-        return self.write(lambda step: _put_back(step, consumer, names, after))
+        return self.write(lambda step: _put_back(step, consumer, _names(step, queues), after))
 
     def dismiss(self, consumer: str, queues: Sequence[str]) -> None:
-        names = {number: name for name, number in self.ids(queues).items()}
 
         def work(step: Step) -> None:
+            names = _names(step, queues)
             _put_back(step, consumer, names, 0)
             step.many(SQL.end_lease, [(consumer, queue) for queue in names])
 
@@ -152,18 +138,17 @@ class SQLiteBroker:
     # -- upkeep -------------------------------------------------------------------------------------------------
 
     def promote(self, queues: Sequence[str], limit: int = 1000) -> tuple[int, float | None]:
-        ids, moved = self.ids(queues), 0
-        soonest = self.read(lambda step: _soonest(step, ids.values()))
+        moved, soonest = 0, self.read(lambda step: _soonest(step, queues))
         if soonest is not None and soonest <= time.time():
-            moved, soonest = self.write(lambda step: self._promote(step, ids, time.time(), limit))
+            moved, soonest = self.write(lambda step: self._promote(step, queues, time.time(), limit))
         self._database.tidy(self._timeout)
         return moved, None if soonest is None else max(0.0, soonest - time.time())
 
-    def _promote(self, step: Step, queues: Mapping[str, int], instant: float, limit: int) -> tuple[int, float | None]:
+    def _promote(self, step: Step, queues: Sequence[str], instant: float, limit: int) -> tuple[int, float | None]:
         moved = 0
-        for name, queue in queues.items():
-            moved += _promote(step, name, queue, instant, limit - moved)
-        return moved, _soonest(step, queues.values())
+        for queue in queues:
+            moved += _promote(step, queue, instant, limit - moved)
+        return moved, _soonest(step, queues)
 
     def waiter(self, queues: Sequence[str]) -> SQLiteWaiter:
         return SQLiteWaiter(self, queues)
@@ -171,27 +156,22 @@ class SQLiteBroker:
     # -- looking and tidying ------------------------------------------------------------------------------------
 
     def count(self, queues: Sequence[str]) -> dict[str, Counts]:
-        ids = self.ids(queues)
-        return self.read(lambda step: {name: _counts(step, queue) for name, queue in ids.items()})
+        return self.read(lambda step: {name: _counts(step, queue) for name, queue in numbers_of(step, queues).items()})
 
     def purge(self, queues: Sequence[str]) -> int:
         return sum(
-            self._purge(statement, queue)
-            for queue in self.ids(queues).values()
-            for statement in (SQL.purge_waiting, SQL.purge_delayed)
+            self._purge(statement, queue) for queue in queues for statement in (SQL.purge_waiting, SQL.purge_delayed)
         )
 
-    def _purge(self, statement: str, queue: int) -> int:
+    def _purge(self, statement: str, queue: str) -> int:
         purged = 0
         while count := self.write(lambda step: _erase(step, statement, queue)):
             purged += count
         return purged
 
     def peek(self, queue: str, limit: int = 100) -> list[bytes]:
-        number = self.ids([queue])[queue]
-
         def work(step: Step) -> list[bytes]:
-            payloads: list[bytes] = []
+            number, payloads = number_of(step, queue), list[bytes]()
             for shelf in (Shelf.SUSPECT, Shelf.READY):
                 rows = step.execute(SQL.peek, (number, shelf.value, limit - len(payloads)))
                 payloads += [row[0] for row in rows]
@@ -200,37 +180,36 @@ class SQLiteBroker:
         return self.read(work)
 
     def delayed(self, queue: str, limit: int = 100) -> list[tuple[float, bytes]]:
-        number = self.ids([queue])[queue]
-        return self.read(lambda step: step.execute(SQL.delayed, (number, limit)).fetchall())
+        return self.read(lambda step: step.execute(SQL.delayed, (number_of(step, queue), limit)).fetchall())
 
     def release(self, queue: str) -> int:
-        number, released = self.ids([queue])[queue], 0
-        while moved := self.write(lambda step: _promote(step, queue, number, float("inf"), _PORTION)):
+        released = 0
+        while moved := self.write(lambda step: _promote(step, queue, float("inf"), _PORTION)):
             released += moved
         return released
 
     def dead_letters(self, queues: Sequence[str], limit: int = 100) -> list[DeadLetter]:
-        ids = self.ids(queues)
-
         def work(step: Step) -> list[DeadLetter]:
             return [
                 DeadLetter(str(row[0]), name, *row[1:])
-                for name, queue in ids.items()
+                for name, queue in numbers_of(step, queues).items()
                 for row in step.execute(SQL.dead_letters, (queue, limit))
             ]
 
         return sorted(self.read(work), key=lambda letter: (letter.since, int(letter.id)), reverse=True)[:limit]
 
     def requeue_dead(self, queue: str, ids: Sequence[str]) -> list[str]:
-        number = self.ids([queue])[queue]
-
         def work(step: Step) -> list[str]:
-            return [letter for letter in dict.fromkeys(ids) if _requeue(step, queue, number, letter)]
+            return [letter for letter in dict.fromkeys(ids) if _requeue(step, queue, letter)]
 
         return self.write(work)
 
 
 # -- steps ------------------------------------------------------------------------------------------------------------
+
+
+def _names(step: Step, queues: Sequence[str]) -> dict[int, str]:
+    return {number: queue for queue, number in numbers_of(step, queues).items()}
 
 
 def _counters(step: Step, queues: Collection[int]) -> dict[str, int]:
@@ -267,13 +246,14 @@ def _put_back(step: Step, consumer: str, names: Mapping[int, str], after: int) -
     return last
 
 
-def _soonest(step: Step, queues: Collection[int]) -> float | None:
-    rows = (step.execute(SQL.next_due, (queue,)).fetchone() for queue in queues)
+def _soonest(step: Step, queues: Sequence[str]) -> float | None:
+    rows = (step.execute(SQL.next_due, (number_of(step, queue),)).fetchone() for queue in queues)
     return min((row[0] for row in rows if row is not None), default=None)
 
 
-def _promote(step: Step, name: str, queue: int, instant: float, limit: int) -> int:
+def _promote(step: Step, name: str, instant: float, limit: int) -> int:
     """Due messages are queued behind what waits already, as if published now."""
+    queue = number_of(step, name)
     rows = step.execute(SQL.due, (queue, instant, limit)).fetchall()
     if not rows:
         return 0
@@ -300,13 +280,14 @@ def _counts(step: Step, queue: int) -> Counts:
     )
 
 
-def _erase(step: Step, statement: str, queue: int) -> int:
-    erased = step.execute(statement, (queue, _PORTION)).fetchall()
+def _erase(step: Step, statement: str, queue: str) -> int:
+    erased = step.execute(statement, (number_of(step, queue), _PORTION)).fetchall()
     step.many(SQL.erase_message, erased)
     return len(erased)
 
 
-def _requeue(step: Step, name: str, queue: int, letter: str) -> bool:
+def _requeue(step: Step, name: str, letter: str) -> bool:
+    queue = number_of(step, name)
     row = step.execute(SQL.unbury, (letter, queue)).fetchone()
     if row is None:
         return False

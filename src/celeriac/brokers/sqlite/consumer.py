@@ -10,7 +10,7 @@ from ...drivers.sqlite import Step
 from ...errors import CeleriacError, FencedError, OperationalError
 from ...wire.message import Record
 from ..base import Delivery, Settlement, Shelf, Turn, Verdict
-from .entry import LOWEST, Parcel, Waiting, enqueue, pack, topic
+from .entry import LOWEST, Parcel, Waiting, enqueue, numbers_of, pack, topic
 from .sql import SQL
 
 if TYPE_CHECKING:
@@ -35,10 +35,9 @@ class Held(NamedTuple):
 class Settling:
     """The settlements of one turn, gathered row by row and written with few statements."""
 
-    def __init__(self, consumer: str, held: Mapping[int, Held], queues: Mapping[str, int], now: float) -> None:
+    def __init__(self, consumer: str, held: Mapping[int, Held], now: float) -> None:
         self._consumer = consumer
         self._held = dict(held)
-        self._queues = queues
         self._now = now
         self.refused: list[int] = []
         self._let_go: list[tuple[str, int]] = []
@@ -90,7 +89,7 @@ class Settling:
             if rows:
                 step.many(statement, rows)
         if self._parcels:
-            enqueue(step, self._parcels, self._queues)
+            enqueue(step, self._parcels)
         if self._records and put is not None:
             put(step, self._records)
 
@@ -139,14 +138,13 @@ class SQLiteConsumer:
 
     def _turn(self, limit: int, max_bytes: int, shelf: Shelf) -> Turn:
         settlements = [(settlement, pack(settlement.follow_ups)) for settlement in self._unsettled]
-        names = {message.queue for settlement, _ in settlements for message in settlement.follow_ups}
-        queues = self._broker.ids({*self._queues, *names})
 
         def work(step: Step) -> Turn:
+            queues = numbers_of(step, self._queues)
             self._fence(step, queues)
             held = {row[0]: Held(*row) for row in step.execute(SQL.holdings, (self.name,))}
             now = time.time()
-            settling = Settling(self.name, held, queues, now)
+            settling = Settling(self.name, held, now)
             for settlement, parcels in settlements:
                 settling.add(settlement, parcels)
             settling.write(step, self._broker.put)

@@ -3,11 +3,11 @@
 
 -- ---- queues -----------------------------------------------------------------------------------------------------
 
--- name: make_queue
-INSERT OR IGNORE INTO queues (name) VALUES (?);
+-- name: queue
+SELECT id FROM queues WHERE name = ?;
 
--- name: queues
-SELECT name, id FROM queues;
+-- name: make_queue
+INSERT INTO queues (name) VALUES (?) RETURNING id;
 
 -- ---- publishing -------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...drivers.sqlite import Ear, Heard, Step
-from .entry import topic
+from .entry import numbers_of, topic
 from .sql import SQL
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ class SQLiteWaiter:
             raise
 
     def _listen(self) -> None:
-        self._broker.ids(self._queues)
         rows = [(name, self._ear.address) for name in self._topics]
         self._broker.write(lambda step: step.many(SQL.listen, rows))
 
@@ -48,7 +47,7 @@ class SQLiteWaiter:
 
     def _look(self, step: Step) -> tuple[int, bool]:
         ready = 0
-        for queue in self._broker.ids(self._queues).values():
+        for queue in numbers_of(step, self._queues).values():
             ready += step.execute(SQL.reservable, (queue, MOST)).fetchone()[0]
         listening = {row[0] for row in step.execute(SQL.listening, (self._ear.address,))}
         return ready, listening == self._topics
