@@ -48,7 +48,7 @@ class RedisConsumer:
         follow_up: Callable[[Outgoing], tuple[str, bytes]],
         timeout: float,
     ) -> None:
-        """`results` is asked at each connection; `timeout` is in seconds, for connecting and for each answer."""
+        """`results` is asked before each call, and gives the same object until it changes; `timeout` is in seconds, for connecting and for each answer."""
         self.name = name
         self._queues = _order(queues, layout.strategy)
         self._pool = pool
@@ -71,6 +71,7 @@ class RedisConsumer:
         self._alone: Delivery | None = None
         self._start = 1
         self._link: Link | None = None
+        self._located: Results | None = None
         self._joined = False
         self._head: tuple[Word, ...] = ()
         self._tail: tuple[Word, ...] = ()
@@ -93,8 +94,7 @@ class RedisConsumer:
         if self._calls:
             settlements = self._without_pending(settlements)
         link = self._link
-        if link is None and not self._calls:
-            # The first call: `_joined` is known once there is a connection.
+        if self._results() is not self._located:
             self._prepare()
         added = self._writer.parts(settlements, self._joined)
         for call in added:
@@ -142,7 +142,7 @@ class RedisConsumer:
 
     def _prepare(self) -> None:
         """What stays the same in every call."""
-        results = self._results()
+        results = self._located = self._results()
         self._joined = bool(results.db)
         self._head = ("EVALSHA", TURN.sha, len(self._keys), *self._keys, self.name, self._sender)
         self._tail = (
@@ -252,7 +252,6 @@ class RedisConsumer:
         Raises: OperationalError; then the next call tries again.
         """
         self.close()
-        self._prepare()
         link = self._link = self._pool.connect(self._timeout)
         deadline = monotonic() + self._timeout
         link.send(TURN.load, deadline=deadline)
