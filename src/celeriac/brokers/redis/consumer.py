@@ -48,7 +48,10 @@ class RedisConsumer:
         follow_up: Callable[[Outgoing], tuple[str, bytes]],
         timeout: float,
     ) -> None:
-        """`results` is asked before each call, and gives the same object until it changes; `timeout` is in seconds, for connecting and for each answer."""
+        """`results` is asked before each call, and gives the same object until it changes.
+
+        `timeout` is in seconds, for connecting and for each answer.
+        """
         self.name = name
         self._queues = _order(queues, layout.strategy)
         self._pool = pool
