@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..brokers.base import Settlement
 from ..client import current
@@ -39,6 +40,7 @@ class Tracer:
         self._backend = backend
         self._clock = clock
         self._hooked: dict[type, frozenset[str]] = {}
+        self._pid = os.getpid()
 
     def trace(self, work: Admitted) -> Settlement | None:
         """Run it. Returns what becomes of its delivery; None if nothing is left to do. Raises nothing."""
@@ -47,6 +49,8 @@ class Tracer:
         try:
             began = self._clock()
             result = self.run(task, request, work.args, work.kwargs)
+            if os.getpid() != self._pid:
+                end_child(result)
             settlement = self._settling.settle(work, result)
             if settlement.outcome is not result:  # the value could not be written, say
                 result = settlement.outcome
@@ -94,6 +98,19 @@ class Tracer:
         return found
 
 
+def end_child(result: Outcome) -> NoReturn:
+    """A process that the body forked has come out of it. It ends here, as a script would: were it to go on, it would
+    be a second runner on the first one's connections."""
+    code: object = 0
+    if isinstance(result, Failure):
+        code = result.error.code if isinstance(result.error, SystemExit) else result.traceback
+    if isinstance(code, str):
+        sys.stderr.write(f"{code}\n")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code & 0xFF if isinstance(code, int) else int(code is not None))
+
+
 def _body(task: Task[..., Any]) -> Callable[..., Any]:
     """`run`, or `__call__` where the class has its own (the request is pushed already, so ours would do so twice)."""
     return task.run if type(task).__call__ is Task.__call__ else task
@@ -102,10 +119,12 @@ def _body(task: Task[..., Any]) -> Callable[..., Any]:
 def judge(task: Task[..., Any], error: BaseException) -> Outcome:
     """What an exception out of a body means; automatic retries are decided here."""
     if isinstance(error, Exception) and not isinstance(error, (Retry, Ignore, Reject)) and task.autoretry_for:
+        trace = error.__traceback__
         try:
             task.autoretry(error)
         except BaseException as decided:
-            error = decided
+            # Raised again it carries our frames as well: the user's traceback ends where the body did.
+            error = decided.with_traceback(trace) if decided is error else decided
     if isinstance(error, Retry):
         return Retried(error, outcomes.traceback_text(error, __file__))
     if isinstance(error, Ignore):
