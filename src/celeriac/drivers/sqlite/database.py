@@ -47,8 +47,8 @@ _LOOK_PAUSE = 1.0
 _PORTIONS = 10
 #: Free pages that the file keeps at any rate: 16 MB.
 _SPARE_PAGES = 4096
-#: Pages cut off in one step: 4 MB.
-_VACUUM_PAGES = 1024
+#: Cuts off 4 MB.
+_VACUUM = "PRAGMA incremental_vacuum(1024)"
 
 SYNCHRONOUS = ("NORMAL", "FULL", "OFF")
 
@@ -158,7 +158,11 @@ class Database:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         self._check_layout(connection)
-        connection.execute("PRAGMA journal_mode = WAL")
+        if connection.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
+            raise OperationalError(
+                f"The queue file {self.path} cannot be shared by processes: its file system knows no shared memory. "
+                f"Put it on a local disk (CELERIAC_HOME)"
+            )
         connection.execute(f"PRAGMA synchronous = {self.synchronous}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT}")
@@ -210,17 +214,18 @@ class Database:
         """Carry the log over into the file, so that no turn has to. Nothing to carry costs nothing."""
         if time.monotonic() < self._next_checkpoint:
             return
-        _, log, _ = self._bare("PRAGMA wal_checkpoint(PASSIVE)", timeout)
-        self._next_checkpoint = time.monotonic() + (0.0 if log > _LONG_LOG else _CHECKPOINT_PAUSE)
+        row = self._bare(lambda connection: connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone(), timeout)
+        long = row is None or row[1] > _LONG_LOG
+        self._next_checkpoint = time.monotonic() + (0.0 if long else _CHECKPOINT_PAUSE)
 
-    def _bare(self, pragma: str, timeout: float) -> tuple[int, ...]:
-        """The row of a statement that wants no transaction around it."""
+    def _bare(self, work: Callable[[sqlite3.Connection], T], timeout: float) -> T | None:
+        """Run upkeep that wants no transaction around it; None if another process is in the way: it can wait."""
         self._acquire(timeout)
         try:
-            connection = self._connected(time.monotonic() + timeout)
-            row: tuple[int, ...] = connection.execute(pragma).fetchone()
-            return row
+            return work(self._connected(time.monotonic() + timeout))
         except sqlite3.Error as error:
+            if faults.is_busy(error):
+                return None
             raise self._failed(error) from error
         finally:
             self._lock.release()
@@ -229,7 +234,8 @@ class Database:
         """Cut the file while most of it is empty; a queue that breathes keeps its pages."""
         free, pages = self.read(_free_pages, timeout)
         if free > _SPARE_PAGES and free > pages // 2:
-            self.write(lambda step: step.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall(), timeout)
+            # As a script: `execute` would take the first of the statement's steps, which is one page.
+            self._bare(lambda connection: connection.executescript(_VACUUM), timeout)
 
     # -- steps --------------------------------------------------------------------------------------------------
 
