@@ -111,7 +111,12 @@ class UnsupportedMessage(CeleriacError):
 
 
 class OperationalError(CeleriacError):
-    """The server could not be reached, or did not answer, within the deadline."""
+    """The server could not be reached, or did not answer, within the deadline.
+
+    `unsent` is True where the command surely never left: then it may be tried again without fear of doubling.
+    """
+
+    unsent: bool = False
 
 
 class BrokerError(CeleriacError):

@@ -120,7 +120,7 @@ class Publisher:
         raise self._explained(error, tries) from error
 
     def _may_repeat(self, error: OperationalError) -> bool:
-        if getattr(error, "unsent", False):
+        if error.unsent:
             return True
         return bool(getattr(self._app.broker.capabilities, "idempotent_publish", False))
 
@@ -128,7 +128,7 @@ class Publisher:
         where = mask(str(self._app.broker_url))
         often = f" ({tries} tries)" if tries > 1 else ""
         made = OperationalError(f"cannot publish to {where}{often}: {mask_in(str(error), str(self._app.broker_url))}")
-        made.unsent = getattr(error, "unsent", False)  # type: ignore[attr-defined]
+        made.unsent = error.unsent
         return made
 
     def _send(self, messages: Sequence[Outgoing]) -> None:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ..brokers.base import Outgoing
+from ..errors import ImproperlyConfigured
 from ..foundation.identifiers import anonymous_name
 from ..wire import compression, protocol2
 from ..wire.message import Message
@@ -68,6 +69,9 @@ class Template:
         self.parent_id = options.parent_id
         self.ignore_result = options.ignore_result
         self._serializer = options.serializer or conf.task_serializer
+        if conf.task_routes:
+            # Passed over in silence it would send every message to the wrong queue.
+            raise ImproperlyConfigured("task_routes is not supported by this version: pass queue= or set it on the task")
         self._compression = options.compression or conf.task_compression
         self._correlation_id = (options.properties or {}).get("correlation_id")
         self._levels = conf.task_repr_maxlevels

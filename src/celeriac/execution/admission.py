@@ -58,8 +58,7 @@ class Admitted(Struct):
 
 
 class Admission:
-    """`tasks` by name; `accept` content types; `records` for the states of what does not run; `zone` of times that name
-    none."""
+    """`tasks` by name; `accept` content types; `records` for the states of what does not run; `zone` is the app's."""
 
     def __init__(
         self,
@@ -85,7 +84,7 @@ class Admission:
             protocol2.identify(message)
             eta = message.headers.get("eta")
             if eta:
-                due = dates.epoch(eta, self._zone)
+                due = dates.epoch(eta, self._zone_of(message))
                 if due > now:
                     return Settlement(delivery, Verdict.PUT_OFF, due=due)
             return self._enter(delivery, message, now)
@@ -107,11 +106,15 @@ class Admission:
         request = Context.from_message(
             message, args, kwargs, embed, hostname=self._hostname, redelivered=delivery.strikes > 0
         )
-        if request.expires and dates.epoch(request.expires, self._zone) < now:
+        if request.expires and dates.epoch(request.expires, self._zone_of(message)) < now:
             return self._expired(delivery, task, request)
         if logger.isEnabledFor(logging.INFO):
             logger.info("Task %s[%s] received", name, request.id)
         return Admitted(delivery, task, request, args, kwargs, task.acks_late is False)
+
+    def _zone_of(self, message: Message) -> tzinfo:
+        """Of times that name no zone: UTC, as in Celery; the app's only where an old message says so."""
+        return self._zone if message.headers.get("utc") is False else UTC
 
     def _expired(self, delivery: Delivery, task: Task[..., Any], request: Context) -> Settlement:
         logger.info("Discarding revoked task: %s[%s]", task.name, request.id)

@@ -12,6 +12,7 @@ from ..client.current import get_current_app
 from ..errors import CeleriacError, ImproperlyConfigured
 from ..foundation import home, identifiers, loading
 from ..foundation.tracebacks import users_part
+from .not_yet import not_done
 from .options import WorkerOptions
 from .plan import Plan, processors
 
@@ -64,6 +65,7 @@ def plan_of(app: Celery, options: WorkerOptions) -> Plan:
         backend=None if app.backend_url is None else _resolved(app.backend_url, app.main_file),
         queues=_queues(app, options),
         tasks=tuple(sorted(name for name in app.tasks if not name.startswith("celery."))),
+        warnings=tuple(not_done(app)),
         concurrency=_concurrency(options.concurrency or conf.worker_concurrency),
         lease=float(conf.worker_lease),
         max_strikes=int(conf.task_max_strikes),
@@ -80,11 +82,17 @@ def _resolved(url: str, main_file: str | None) -> str:
 
 
 def _queues(app: Celery, options: WorkerOptions) -> tuple[str, ...]:
-    names = options.queues or (str(app.conf.task_default_queue),)
+    names = options.queues or _configured_queues(app)
     kept = tuple(dict.fromkeys(name for name in names if name not in options.exclude))
     if not kept:
         raise ImproperlyConfigured("no queue is left to consume: give -Q, or take some out of -X")
     return kept
+
+
+def _configured_queues(app: Celery) -> tuple[str, ...]:
+    """`task_queues` as names, a mapping, or objects with a name (kombu's); else the default queue."""
+    queues = app.conf.task_queues or (app.conf.task_default_queue,)
+    return tuple(str(getattr(queue, "name", queue)) for queue in queues)
 
 
 def _concurrency(wanted: Any) -> int:

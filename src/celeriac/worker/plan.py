@@ -17,6 +17,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     backend: str | None
     queues: tuple[str, ...]
     tasks: tuple[str, ...]
+    #: Lines for the start: what the app asks for and this version does not do.
+    warnings: tuple[str, ...]
     concurrency: int
     lease: float
     max_strikes: int

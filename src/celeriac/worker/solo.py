@@ -41,6 +41,8 @@ def run(options: WorkerOptions) -> int:
     if not options.quiet:
         show(banner(app.hostname, app.plan, "solo"))
     set_up(app.app.conf, options, redirect=True)
+    for line in app.plan.warnings:
+        logger.warning("%s", line)
     try:
         return SoloNode(app, options).run()
     except CeleriacError as error:

@@ -33,6 +33,8 @@ def supervise(
     set_up(app.conf, options, redirect=False)
     if not options.quiet:
         show(banner(node, plan, "prefork"))
+    for line in plan.warnings:
+        logger.warning("%s", line)
     try:
         broker, settler_for, conviction = open_upkeep(app, plan)
     except CeleriacError as error:

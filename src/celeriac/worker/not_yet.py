@@ -1,0 +1,43 @@
+"""What an app asks of its worker that this version does not do: said at the start, so that nobody finds out at night."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..client.app import Celery
+
+_SETTINGS = {
+    "task_time_limit": "time limits are not enforced",
+    "task_soft_time_limit": "time limits are not enforced",
+    "task_default_rate_limit": "rate limits are not kept",
+    "worker_max_tasks_per_child": "runners are not replaced after a number of tasks",
+    "worker_max_memory_per_child": "runners are not replaced for their memory",
+    "worker_autoscaler": "the pool is not scaled",
+    "beat_schedule": "nothing is scheduled; run stock celery beat beside it",
+}
+_TASK_OPTIONS = {
+    "time_limit": "time limits are not enforced",
+    "soft_time_limit": "time limits are not enforced",
+    "rate_limit": "rate limits are not kept",
+}
+
+
+def not_done(app: Celery) -> list[str]:
+    """One line for each promise that the app's settings and tasks hold and this version cannot keep."""
+    conf = app.conf
+    lines = [
+        f"{name}: {what} by this version"
+        for name, what in _SETTINGS.items()
+        if conf.get(name) and conf.value_set_for(name)
+    ]
+    for option, what in _TASK_OPTIONS.items():
+        names = sorted(_with(app.tasks, option)) if not conf.get(f"task_{option}") else []
+        if names:
+            lines.append(f"{option} of {', '.join(names[:5])}{' …' if len(names) > 5 else ''}: {what} by this version")
+    return lines
+
+
+def _with(tasks: Mapping[str, Any], option: str) -> Iterable[str]:
+    return (name for name, task in tasks.items() if getattr(task, option, None) is not None)
