@@ -46,9 +46,7 @@ def new_world(tmp_path: Path, new_node: Callable[..., Node], rng: Random) -> Ite
 
 
 @pytest.fixture
-def world(
-    engine: str, tmp_path: Path, new_world: Callable[..., World], request: pytest.FixtureRequest
-) -> World:
+def world(engine: str, tmp_path: Path, new_world: Callable[..., World], request: pytest.FixtureRequest) -> World:
     """An empty world on each engine."""
     if engine == "sqlite":
         url = f"sqlite:///{tmp_path / 'queue.db'}"

@@ -3,6 +3,7 @@ what ran where can be told afterwards whatever was killed meanwhile."""
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -12,6 +13,9 @@ from celeriac import Celery
 
 app = Celery("faulty", broker=os.environ["FAULT_BROKER"], backend=os.environ["FAULT_BACKEND"])
 app.conf.worker_lease = float(os.environ["FAULT_LEASE"])
+
+# A line for each task would hide what the tests are about.
+logging.getLogger("celery").setLevel(logging.WARNING)
 
 _journal = os.open(os.environ["FAULT_JOURNAL"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 

@@ -84,9 +84,12 @@ class Account:
         """To be called when the victims run no more and nobody else can have taken over what they held."""
         victims = frozenset(pids)
         theirs = {run.task_id for run in self._journal.read().starts if run.pid in victims}
-        kill = Kill(what, time.monotonic(), frozenset(theirs - self._settled(theirs)))
-        self.kills.append(kill)
-        return kill
+        self.excuse(what, theirs - self._settled(theirs))
+        return self.kills[-1]
+
+    def excuse(self, what: str, task_ids: Iterable[str]) -> None:
+        """These may run once more."""
+        self.kills.append(Kill(what, time.monotonic(), frozenset(task_ids)))
 
     def check(self) -> None:
         """Every run of a task beyond its first must follow a kill that left the one before it unsettled."""

@@ -199,8 +199,8 @@ class Runner:
         """Whether the delivery is still ours and our lease good; waits while the answer is being found out."""
         until, low, high = self._desk.leave()
         while now > until or high == PENDING:
-            if high != PENDING and self._line.closed:
-                return False
+            if self._line.closed:
+                return False  # nobody is left who could say
             select.select([self._line], [], [], 0.002 if high == PENDING else 0.05)
             self._obey(0.0)
             if self._stopping and high != PENDING:

@@ -23,6 +23,8 @@ _LEAVE = struct.Struct("<dQQ")
 
 #: `high` while a give-back is under way: what exactly goes back is not known yet.
 PENDING = 2**64 - 1
+#: `high` above every receipt.
+ALL = PENDING - 1
 
 
 class Board:

@@ -20,7 +20,7 @@ from ...brokers.base import Broker, Delivery, Settlement
 from ...errors import CeleriacError, FencedError, OperationalError
 from ..settler import Settler
 from . import verdicts
-from .board import Board
+from .board import ALL, Board
 from .reaper import Reaper
 
 logger = logging.getLogger("celeriac.worker.upkeep")
@@ -81,6 +81,8 @@ class Upkeep(threading.Thread):
         self._incarnation = 0
         self._settler: Settler | None = None
         self._held: dict[str, Held] = {}
+        #: Lost their lease to another node, and may still run.
+        self._fenced: set[str] = set()
         self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._undone: list[Callable[[], None]] = []
         self._pending: list[Settlement] = []
@@ -221,26 +223,36 @@ class Upkeep(threading.Thread):
         refused = set(self._broker.renew([*self._held, self._own], self._queues))
         for held in list(self._held.values()):
             if held.consumer in refused:
-                del self._held[held.consumer]
-                if held.slot is not None:
-                    self._events.fenced(held.slot)
+                self._fence(held)
             elif held.slot is not None:
                 self._board.allow(held.slot, asked + self._lease)
         if self._own in refused:
             raise FencedError("the supervisor's own lease is gone")
         self._next_renewal = asked + self._lease / 3
 
+    def _fence(self, held: Held) -> None:
+        """Another node has what it held: nothing of that may start here any more."""
+        del self._held[held.consumer]
+        if held.slot is not None:
+            self._fenced.add(held.consumer)
+            self._board.withdraw(held.slot, 0, ALL)
+            self._events.fenced(held.slot)
+
     def _retire(self, consumer: str) -> None:
         self._broker.dismiss(consumer, self._queues)
-        self._held.pop(consumer, None)
+        self._forget(consumer)
         self._events.settled(consumer)
+
+    def _forget(self, consumer: str) -> None:
+        self._held.pop(consumer, None)
+        self._fenced.discard(consumer)
 
     # -- the dead ----------------------------------------------------------------------------------------------------
 
     def _bury(self, consumer: str, running: int, how: str, on_purpose: bool) -> None:
         self._ensure_own()
         deliveries = self._broker.recover(consumer, self._queues, self._own)
-        self._held.pop(consumer, None)
+        self._forget(consumer)
         if on_purpose:
             self._pending.extend(verdicts.unharmed(deliveries))
         else:
@@ -283,6 +295,9 @@ class Upkeep(threading.Thread):
         # Repeated after an outage: until the board says how much went, the runner starts nothing.
         if consumer in self._held:
             self._board.withdraw(slot, low, self._broker.give_back(consumer, self._queues, low))
+        elif consumer in self._fenced:
+            # Nothing is left to give back, and the runner waits for that answer. (A dead one's slot is another's now.)
+            self._board.withdraw(slot, 0, ALL)
 
     def _promote_if_due(self) -> None:
         now = time.monotonic()

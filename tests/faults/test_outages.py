@@ -1,0 +1,137 @@
+"""The broker away while nodes run tasks: nobody has died, so nothing may run twice, and nothing may be lost."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import LONG
+from tests.faults.world import World
+from tests.processes import until
+from tests.servers import RedisServer
+
+#: Lease, outage and run time of the tasks under way, seconds: issue sizes, and the same in small.
+LEASE, OUTAGE, BODY = (15.0, 20.0, 60.0) if LONG else (2.0, 4.0, 8.0)
+
+
+@contextmanager
+def stood_still(server: RedisServer) -> Iterator[None]:
+    """Connections stay open, nothing is answered."""
+    server.pause()
+    yield
+    server.resume()
+
+
+@contextmanager
+def stopped(server: RedisServer) -> Iterator[None]:
+    """Connections are refused; the data comes back with it."""
+    server.stop()
+    yield
+    server.start()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Another program holds a transaction open on the queue file."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    yield
+    connection.execute("ROLLBACK")
+    connection.close()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("how", [stood_still, stopped])
+@pytest.mark.parametrize("seconds", [OUTAGE, 1.5 * LEASE], ids=["long", "short"])
+def test_redis_away_while_tasks_run(
+    how: Callable[[RedisServer], Iterator[None]],
+    seconds: float,
+    new_world: Callable[..., World],
+    new_redis: Callable[..., RedisServer],
+) -> None:
+    server = new_redis(appendfsync="everysec")
+    world = new_world(server.url(0), server.url(1), lease=LEASE)
+    _away(world, lambda: how(server), seconds)
+
+
+def test_queue_file_locked_while_tasks_run(new_world: Callable[..., World], tmp_path: Path) -> None:
+    path = tmp_path / "queue.db"
+    world = new_world(f"sqlite:///{path}", f"sqlite:///{path}", lease=LEASE)
+    _away(world, lambda: locked(path), 1.5 * LEASE)
+
+
+def _away(world: World, outage: Callable[[], Iterator[None]], seconds: float) -> None:
+    """Tasks end during the outage and after it; more wait behind them."""
+    world.keep(nodes=2)
+    world.send([BODY, BODY, seconds / 2, seconds / 4])
+    until(lambda: len(world.journal.read().starts) == 4, what="four tasks run")
+    world.send(world.load(200, longer=4))
+    with outage():
+        end = time.monotonic() + seconds
+        until(lambda: time.monotonic() > end, within=seconds + 5)
+    world.until_drained(within=BODY + 40)
+    world.stop()
+    world.check()
+
+
+def test_connections_cut_in_a_loop(world: World, engine: str, request: pytest.FixtureRequest) -> None:
+    if engine == "sqlite":
+        pytest.skip("no connections to cut")
+    server: RedisServer = request.getfixturevalue("redis_server")
+    world.keep(nodes=2)
+    world.send(world.load(3000))
+    cut, over = 0, threading.Event()
+
+    def cutter() -> None:
+        nonlocal cut
+        while not over.wait(world.rng.uniform(0.002, 0.05)):
+            cut += server.ask("CLIENT", "KILL", "TYPE", "normal")
+            server.ask("CLIENT", "KILL", "TYPE", "pubsub")
+
+    thread = threading.Thread(target=cutter)
+    thread.start()
+    try:
+        until(lambda: world.accepted <= world.journal.read().ended(), within=60, what="all have run")
+    finally:
+        over.set()
+        thread.join()
+    print(f"{cut} connections cut")
+    world.until_drained()
+    world.stop()
+    world.check()
+
+
+def test_redis_killed_and_started_again(new_world: Callable[..., World], new_redis: Callable[..., RedisServer]) -> None:
+    server = new_redis(appendfsync="always")
+    world = new_world(server.url(0), server.url(1))
+    world.app.conf.publish_timeout = 1.0
+    world.keep(nodes=2)
+    sent, over = threading.Event(), threading.Event()
+
+    def sender() -> None:
+        for seconds in world.load(2000):
+            if over.is_set():
+                break
+            world.send_one(seconds)
+        sent.set()
+
+    thread = threading.Thread(target=sender)
+    thread.start()
+    try:
+        for _ in range(5):
+            world.until_ended(len(world.journal.read().ends) + world.rng.randrange(50, 200))
+            server.kill()
+            server.start()
+    finally:
+        over.set()
+        thread.join()
+    print(f"{len(world.accepted)} accepted, {len(world.uncertain)} uncertain")
+    world.until_drained()
+    world.stop()
+    world.check()
