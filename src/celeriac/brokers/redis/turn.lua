@@ -110,7 +110,10 @@ if ARGV[others] ~= '0' then
       local shelf, step, strikes, payload = open_record(record)
       put_off(base, make_record(shelf, step, strikes, payload, ''), ARGV[p + 9])
     elseif verdict == '3' then
-      bury(base, KEYS[4 * i - 2], record, ARGV[p + 10])
+      local shelf, step, strikes, payload = open_record(record)
+      -- A conviction counts the last death, which the record does not know of.
+      strikes = string.format('%.0f', math.max(tonumber(strikes), tonumber(ARGV[p + 8])))
+      bury(base, KEYS[4 * i - 2], make_record(shelf, step, strikes, payload, ''), ARGV[p + 10])
     end
     return true
   end
