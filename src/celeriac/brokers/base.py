@@ -186,8 +186,9 @@ class Waiter(Protocol):
         """Messages reservable right now, at least as many as 1 if any; the wait is armed for what comes after."""
         ...
 
-    def wait(self, timeout: float) -> bool:
-        """True as soon as something may have been queued since `arm`; False after `timeout` seconds."""
+    def wait(self, timeout: float, also: int | None = None) -> bool:
+        """True as soon as something may have been queued since `arm`; False after `timeout` seconds, when interrupted,
+        and (engines that are `shared`) as soon as the file descriptor `also` is readable."""
         ...
 
     def interrupt(self) -> None:

@@ -281,7 +281,7 @@ class MemoryWaiter:
             queues = (self._broker.state.queue(name) for name in self._queues)
             return sum(len(queue.shelves[Shelf.READY]) + len(queue.shelves[Shelf.SUSPECT]) for queue in queues)
 
-    def wait(self, timeout: float) -> bool:
+    def wait(self, timeout: float, also: int | None = None) -> bool:
         woken = self._event.wait(timeout)
         interrupted, self._interrupted = self._interrupted, False
         return woken and not interrupted

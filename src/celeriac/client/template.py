@@ -71,7 +71,7 @@ class Template:
         self._serializer = options.serializer or conf.task_serializer
         if conf.task_routes:
             # Passed over in silence it would send every message to the wrong queue.
-            raise ImproperlyConfigured("task_routes is not supported by this version: pass queue= or set it on the task")
+            raise ImproperlyConfigured("task_routes is not supported by this version: give queue= here or to the task")
         self._compression = options.compression or conf.task_compression
         self._correlation_id = (options.properties or {}).get("correlation_id")
         self._levels = conf.task_repr_maxlevels

@@ -32,10 +32,12 @@ class Bell:
         except BlockingIOError:
             pass
 
-    def sleep(self, seconds: float) -> bool:
-        """Wait so long; True, and silent again, if it rang."""
+    def sleep(self, seconds: float, also: int | None = None) -> bool:
+        """Wait so long; True, and silent again, if it rang or the file descriptor `also` became readable."""
         poll = select.poll()
         poll.register(self._reading, select.POLLIN)
+        if also is not None:
+            poll.register(also, select.POLLIN)
         if not poll.poll(1000 * max(0.0, seconds)):
             return False
         self.silence()

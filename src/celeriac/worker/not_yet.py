@@ -1,4 +1,4 @@
-"""What an app asks of its worker that this version does not do: said at the start, so that nobody finds out at night."""
+"""What an app asks of its worker that this version does not do: said at the start, not found out at night."""
 
 from __future__ import annotations
 

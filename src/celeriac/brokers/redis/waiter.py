@@ -61,14 +61,14 @@ class RedisWaiter:
         waiting: int = sum(lengths)
         return max(waiting, 1)
 
-    def wait(self, timeout: float) -> bool:
+    def wait(self, timeout: float, also: int | None = None) -> bool:
         """See `Waiter.wait`. A lost connection ends the wait with True: nobody can tell what came meanwhile."""
         until = monotonic() + timeout
         link = self._link
         if link is None or link.closed:
             return True
         try:
-            return self._wait(link, until) if self._tracks else self._look(link, until)
+            return self._wait(link, until, also) if self._tracks else self._look(link, until, also)
         except OperationalError as error:
             _logger.info("waiting for messages: %s", error)
             link.close()
@@ -105,11 +105,13 @@ class RedisWaiter:
             )
         return link
 
-    def _wait(self, link: Link, until: float) -> bool:
+    def _wait(self, link: Link, until: float, also: int | None) -> bool:
         """Until an invalidation comes; asks for a sign of life when all is silent."""
         poll = select.poll()
         poll.register(link.fileno(), select.POLLIN)
         poll.register(self._bell, select.POLLIN)
+        if also is not None:
+            poll.register(also, select.POLLIN)
         silent_until, asked = monotonic() + self._probe, False
         while not link.pushes:
             now = monotonic()
@@ -121,7 +123,7 @@ class RedisWaiter:
                 link.send(("PING",), deadline=now + self._timeout)
                 silent_until, asked = now + self._timeout, True
             events = [] if link.has_buffered() else poll.poll(1000 * (min(until, silent_until) - now))
-            if any(fd == self._bell.fileno() for fd, _ in events):
+            if any(fd != link.fileno() for fd, _ in events):
                 self._bell.silence()
                 return False
             if events or link.has_buffered():
@@ -130,7 +132,7 @@ class RedisWaiter:
         link.pushes.clear()
         return True
 
-    def _look(self, link: Link, until: float) -> bool:
+    def _look(self, link: Link, until: float, also: int | None) -> bool:
         """Without pushes: look again and again."""
         while True:
             if link.call("EXISTS", *self._ready, *self._special, timeout=self._timeout):
@@ -138,5 +140,5 @@ class RedisWaiter:
             remaining = until - monotonic()
             if remaining <= 0:
                 return False
-            if self._bell.sleep(min(POLL, remaining)):
+            if self._bell.sleep(min(POLL, remaining), also):
                 return False

@@ -52,11 +52,11 @@ class SQLiteWaiter:
         listening = {row[0] for row in step.execute(SQL.listening, (self._ear.address,))}
         return ready, listening == self._topics
 
-    def wait(self, timeout: float) -> bool:
+    def wait(self, timeout: float, also: int | None = None) -> bool:
         deadline = time.monotonic() + timeout
         while True:
             left = deadline - time.monotonic()
-            heard = self._ear.wait(min(left, LOOK))
+            heard = self._ear.wait(min(left, LOOK), also)
             if heard is not Heard.NOTHING:
                 return heard is Heard.BELL
             if left <= LOOK:

@@ -56,11 +56,17 @@ class Ear:
             while True:
                 self._socket.recv(16)
 
-    def wait(self, timeout: float) -> Heard:
-        """Until something is heard, `interrupt` is called, or `timeout` seconds have passed."""
-        if not self._interrupted.is_set():
-            select.select([self._socket], [], [], max(0.0, timeout))
+    def wait(self, timeout: float, also: int | None = None) -> Heard:
+        """Until something is heard, `interrupt` is called, the file descriptor `also` is readable (which counts as an
+        interrupt), or `timeout` seconds have passed."""
         heard = Heard.NOTHING
+        if not self._interrupted.is_set():
+            poll = select.poll()
+            poll.register(self._socket, select.POLLIN)
+            if also is not None:
+                poll.register(also, select.POLLIN)
+            if any(fd == also for fd, _ in poll.poll(1000 * max(0.0, timeout))):
+                heard = Heard.INTERRUPT
         with contextlib.suppress(BlockingIOError):
             while True:
                 if self._socket.recv(16) != _INTERRUPT:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ...backends.base import Backend
     from ...brokers.base import Broker
     from ..loaded import Loaded
+    from ..plan import Plan
 
 logger = logging.getLogger("celeriac.worker.runner")
 
@@ -74,7 +75,13 @@ def make_runner(loaded: Loaded, line: Line, board: Board, slot: int, consumer: s
         line=line,
         read_ahead=ReadAhead(plan.read_ahead),
         max_bytes=plan.read_ahead_bytes,
+        listen=(lambda: broker.waiter(plan.queues)) if _listens_itself(broker, plan) else None,
     )
+
+
+def _listens_itself(broker: Broker, plan: Plan) -> bool:
+    """The only runner of a node needs nobody to wake it; only waits on servers and files can hear its line as well."""
+    return plan.concurrency == 1 and broker.capabilities.shared
 
 
 def connect(app: Any) -> tuple[Broker, Backend | None, bool]:

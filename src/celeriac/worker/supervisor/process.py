@@ -38,9 +38,6 @@ class RunnerHandle(Struct):
     mode: Mode = Mode.STARTING
     #: Why it was killed on purpose, for the log and the stored error.
     killed_for: str = ""
-    #: The watchdog's memory: turns seen at the last look, and when it was last woken without an answer (monotonic).
-    turns: int = 0
-    woken: float = 0.0
 
     def kill(self, why: str) -> None:
         """End the process now; its end of file tells the supervisor."""

@@ -22,13 +22,12 @@ from .process import Mode, RunnerHandle, Template, describe_exit
 from .quarantine import Command, Quarantine
 from .signals import SignalMailbox
 from .upkeep import Upkeep
+from .watchdog import Watchdog
 
 logger = logging.getLogger("celeriac.worker")
 
 #: Seconds between looks at the board.
 TICK = 0.2
-#: A runner that was woken and makes no turn for so long, the broker being there, is replaced.
-STUCK = 30.0
 #: Runners that die one after the other before they are ready: then something is wrong that a new one will not mend.
 FALSE_STARTS = 5
 
@@ -103,6 +102,7 @@ class Supervisor:
         self._false_starts = 0
         self._respawn: dict[int, float] = {}
         self._quarantine = Quarantine()
+        self._watchdog = Watchdog()
         self._online = True
         self._stopping_since: float | None = None
         self._cold = False
@@ -153,6 +153,9 @@ class Supervisor:
             if now >= when:
                 del self._respawn[slot]
                 self._spawn(slot)
+        self._watchdog.begin(now)
+        if not self._online or self._quarantine.active or self._stopping_since is not None:
+            self._watchdog.excuse()
         for handle in list(self._runners.values()):
             if handle.mode is Mode.READY:
                 self._look_at(handle, now)
@@ -166,14 +169,10 @@ class Supervisor:
     def _look_at(self, handle: RunnerHandle, now: float) -> None:
         """Give back what waits behind a long task; replace a runner that has stopped turning."""
         receipt, since, turns = self._board.running(handle.slot)
-        if receipt:
-            if now - since > LONG:
-                self._give_back.behind(handle.slot, handle.consumer, receipt)
-            handle.woken = 0.0
-        elif turns != handle.turns:
-            handle.turns, handle.woken = turns, 0.0
-        elif handle.woken and self._online and now - handle.woken > STUCK:
-            logger.error("runner %d makes no progress though messages wait: it is replaced", handle.slot)
+        if receipt and now - since > LONG:
+            self._give_back.behind(handle.slot, handle.consumer, receipt)
+        if self._watchdog.look(handle.slot, receipt, turns, now):
+            logger.error("runner %d makes no turn: it is replaced", handle.slot)
             handle.kill("it made no progress")
 
     # -- runners -----------------------------------------------------------------------------------------------------
@@ -184,6 +183,7 @@ class Supervisor:
         self._generation += 1
         self._board.reset(slot)
         self._give_back.forget(slot)
+        self._watchdog.forget(slot)
         self._upkeep.enlist(slot, f"{self._node}/{slot}.{self._generation}")
 
     def enlisted(self, slot: int, consumer: str) -> None:
@@ -198,9 +198,10 @@ class Supervisor:
         self._selector.register(line, selectors.EVENT_READ, lambda: self._runner_said(handle))
 
     def _runner_said(self, handle: RunnerHandle) -> None:
+        if self._runners.get(handle.slot) is not handle:  # ended by what was handled just before
+            return
         for word, more in handle.line.said():
             if word == "idle":
-                handle.woken = 0.0
                 self._doorbell.idle(handle.slot)
             elif word == "ready":
                 self._runner_ready(handle)
@@ -228,7 +229,6 @@ class Supervisor:
         """From the doorbell's thread: something may be there for this idle runner."""
         handle = self._runners.get(slot)
         if handle is not None:
-            handle.woken = time.monotonic()
             handle.line.say("wake")
 
     def _runner_ended(self, handle: RunnerHandle, status: int | None) -> None:
