@@ -81,7 +81,11 @@ class RedisBroker:
     def publish(self, messages: Sequence[Outgoing]) -> None:
         deadline = monotonic() + self._publish_timeout
         commands = self._pushes(messages)
-        link = self._pool.take(self._publish_timeout)
+        try:
+            link = self._pool.take(self._publish_timeout)
+        except OperationalError as error:
+            error.unsent = True
+            raise
         fresh = {outgoing.queue for outgoing in messages} - link.known
         if fresh:
             commands = [command for queue in fresh for command in self._binding(queue)] + commands

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ...drivers.sqlite import Database, Step, locate
-from ...errors import CeleriacError, FencedError
+from ...errors import CeleriacError, FencedError, OperationalError
 from ..base import Capabilities, Counts, DeadLetter, Delivery, Opened, Outgoing, Shelf
 from .consumer import Held, Put, SQLiteConsumer
 from .entry import Waiting, enqueue, number_of, numbers_of, pack, topic
@@ -78,7 +78,11 @@ class SQLiteBroker:
         if not messages:
             return
         parcels = pack(messages)
-        self.write(lambda step: enqueue(step, parcels))
+        try:
+            self.write(lambda step: enqueue(step, parcels))
+        except OperationalError as error:
+            error.unsent = True  # a transaction that failed has left nothing behind
+            raise
 
     # -- consumers and leases -----------------------------------------------------------------------------------
 
