@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -130,7 +132,7 @@ class World:
             missing = sorted(self.accepted - self.journal.read().ended())
             raise AssertionError(
                 f"{error}: {len(missing)} of {len(self.accepted)} have not ended ({missing[:5]}), "
-                f"{self.counts()}, leases {self.leases()}"
+                f"{self.counts()}, leases {self.leases()}, held {self.held()}"
             ) from None
 
     def _drained(self) -> bool:
@@ -141,6 +143,14 @@ class World:
         except OperationalError:  # the fault hit our own connection
             return False
         return not (counts.ready or counts.in_flight or counts.suspects or counts.quarantined or counts.delayed)
+
+    def held(self) -> list[str]:
+        """Who holds what, as the engine writes it: for messages only."""
+        url = self.environment["FAULT_BROKER"]
+        if not url.startswith("sqlite"):
+            return []
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+            return [str(row[:2]) for row in connection.execute("SELECT * FROM held")]
 
     def until_dead_are_forgotten(self) -> None:
         """The leases of dead nodes are gone within two leases of the last death."""

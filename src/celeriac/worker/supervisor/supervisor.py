@@ -181,7 +181,6 @@ class Supervisor:
         if self._stopping_since is not None:
             return
         self._generation += 1
-        self._board.reset(slot)
         self._give_back.forget(slot)
         self._watchdog.forget(slot)
         self._upkeep.enlist(slot, f"{self._node}/{slot}.{self._generation}")
@@ -245,11 +244,16 @@ class Supervisor:
             self._upkeep.retire(handle.consumer)
         else:
             how = describe_exit(status)
-            if not self._cold:
+            on_purpose = self._cold or self._ended_with_us(status)
+            if not on_purpose:
                 logger.error("Process 'ForkPoolWorker-%d' pid:%d exited with '%s'", handle.slot + 1, handle.pid, how)
-            self._upkeep.bury(handle.consumer, running, handle.killed_for or how, on_purpose=self._cold)
+            self._upkeep.bury(handle.consumer, running, handle.killed_for or how, on_purpose=on_purpose)
         self._command(self._quarantine.gone(handle.slot))
         self._replace(handle)
+
+    def _ended_with_us(self, status: int | None) -> bool:
+        """A service manager sends SIGTERM to every process of the service at once: no task is to blame for that."""
+        return self._stopping_since is not None and status == signal.SIGTERM
 
     def _replace(self, handle: RunnerHandle) -> None:
         if handle.mode is not Mode.STARTING:

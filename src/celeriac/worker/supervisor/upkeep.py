@@ -212,6 +212,8 @@ class Upkeep(threading.Thread):
         asked = time.monotonic()
         self._broker.enlist(consumer, self._queues)
         self._held[consumer] = Held(consumer, slot)
+        # Not before here: orders about the slot's former runner may have stood in the queue until now.
+        self._board.reset(slot)
         self._board.allow(slot, asked + self._lease)
         self._events.enlisted(slot, consumer)
 
