@@ -164,7 +164,7 @@ TASKS = """
     @app.task
     def write(word):
         note("word", word)
-    
+
     @app.task
     def hold(path):
         note("hold")

@@ -46,7 +46,8 @@ def run(options: WorkerOptions) -> int:
     try:
         return SoloNode(app, options).run()
     except CeleriacError as error:
-        sys.stderr.write(f"celeriac: {error}\n")
+        assert sys.__stderr__ is not None
+        sys.__stderr__.write(f"celeriac: {error}\n")  # not through the log, which what is printed here goes to
         return 69
 
 
@@ -110,6 +111,7 @@ class SoloNode:
     # -- the supervisor's part, in a thread --------------------------------------------------------------------------
 
     def _watch(self) -> None:
+        told = False
         while not self._line.closed:
             readable, _, _ = select.select([self._line], [], [], _TICK)
             for word, more in self._line.said() if readable else []:
@@ -119,6 +121,9 @@ class SoloNode:
                     self._command(self._quarantine.quieted(0))
                 elif word == "quarantined":
                     self._command(self._quarantine.ran(0, bool(more.get("ran"))))
+            if self._stopping and not told:  # here, since a signal's handler may have interrupted a log line
+                logger.warning("Warm shutdown (%s)", self._app.hostname)
+                told = True
             receipt, since, _ = self._board.running(0)
             if receipt and (self._stopping or time.monotonic() - since > LONG):
                 self._give_back.behind(0, self._consumer, receipt)
