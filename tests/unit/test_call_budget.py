@@ -1,4 +1,4 @@
-"""The budget of the hot path: own Python calls per message from `delay` to the stored result. Calls are deterministic."""
+"""The budget of the hot path: own Python calls per message from `delay` to the stored result. Calls do not vary."""
 
 from __future__ import annotations
 
