@@ -1,4 +1,4 @@
-"""How a worker ends: warm, cold, by grace, by the terminal. What runs, what waits behind it, what the queue holds then."""
+"""How a worker ends: warm, cold, by grace, by the terminal. What runs, what waits behind it, what is queued then."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_warm_in_one_process(stage: Stage, tasks: ModuleType, pool: str) -> None
 
 
 def test_a_service_manager_that_ends_every_process_blames_no_task(stage: Stage, tasks: ModuleType) -> None:
-    """systemd sends SIGTERM to the whole control group: the running task is finished or handed back, without a strike."""
+    """systemd sends SIGTERM to the whole control group: what runs is finished or handed back, without a strike."""
     running = tasks.hold.delay(str(stage.folder))
     node = stage.node("-c", "1")
     began(stage)
