@@ -42,6 +42,8 @@ def new_world(tmp_path: Path, new_node: Callable[..., Node], rng: Random) -> Ite
 
     yield new
     for world in worlds:
+        for kept in world.kept:
+            kept.release()
         world.app.close()
 
 

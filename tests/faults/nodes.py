@@ -120,6 +120,11 @@ class KeptNode:
         assert code == 0, f"exit code {code}:\n{node.output()}"
         node.assert_gone()
 
+    def release(self) -> None:
+        """Start it no more. Whoever made the node ends it."""
+        with self._guard:
+            self._stopping = True
+
     def kill(self) -> list[int]:
         """`kill -9` of all its processes at once. Returns who they were; another one is started."""
         with self._guard:

@@ -18,9 +18,12 @@ NOTICE = 0.5
 
 @pytest.mark.parametrize("what", ["node", "supervisor"])
 def test_frozen_past_its_lease_and_thawed(world: World, what: str) -> None:
-    (kept,) = world.keep()
-    victim = world.node()
+    (kept,) = world.keep(slots=3)
+    victim = world.node(slots=3)
     victim.start()
+    # Some of these run across the whole of it.
+    world.send([2 * world.lease] * 4)
+    until(lambda: len(world.journal.read().starts) == 4, what="the long ones run")
     world.send(world.load(TASKS))
     world.until_ended(world.rng.randrange(100, TASKS // 3))
     workers = nodes.runners(victim)
@@ -79,7 +82,6 @@ def test_frozen_while_it_waits_idle(world: World) -> None:
 
 def _freeze(world: World, victim: Node, what: str) -> list[int]:
     """Freeze it at a moment at which it does not hold the lock of the queue file: with that, nobody could go on."""
-    world.app.conf.publish_timeout = 0.3
     while True:
         frozen = nodes.freeze_node(victim) if what == "node" else [victim.pid]
         nodes.freeze(frozen)

@@ -109,8 +109,7 @@ def test_connections_cut_in_a_loop(world: World, engine: str, request: pytest.Fi
 
 def test_redis_killed_and_started_again(new_world: Callable[..., World], new_redis: Callable[..., RedisServer]) -> None:
     server = new_redis(appendfsync="always")
-    world = new_world(server.url(0), server.url(1))
-    world.app.conf.publish_timeout = 1.0
+    world = new_world(server.url(0), server.url(1), publish_timeout=1.0)
     world.keep(nodes=2)
     sent, over = threading.Event(), threading.Event()
 

@@ -23,10 +23,18 @@ QUEUE = "celery"
 
 
 class World:
-    """`new_node` is the fixture of that name; `lease` in seconds."""
+    """`new_node` is the fixture of that name; `lease` and `publish_timeout` (of this process) in seconds."""
 
     def __init__(
-        self, folder: Path, broker: str, backend: str, new_node: Callable[..., Node], rng: Random, lease: float = 2.0
+        self,
+        folder: Path,
+        broker: str,
+        backend: str,
+        new_node: Callable[..., Node],
+        rng: Random,
+        *,
+        lease: float = 2.0,
+        publish_timeout: float = 5.0,
     ) -> None:
         self.rng = rng
         self.lease = lease
@@ -38,6 +46,7 @@ class World:
             "FAULT_JOURNAL": str(self.journal.path),
         }
         self.app = Celery("faulty", broker=broker, backend=backend, set_as_current=False)
+        self.app.conf.publish_timeout = publish_timeout
         self.work = self.app.task(name="faulty.work")(_work)
         self.poison = self.app.task(name="faulty.poison")(_poison)
         self.account = Account(self.journal, self.settled)
@@ -60,9 +69,9 @@ class World:
     def keep(self, nodes: int = 1, slots: int = 2, **options: Any) -> list[KeptNode]:
         """Nodes with outer restarters, consuming."""
         fresh = [KeptNode(lambda: self.node(slots, **options)) for _ in range(nodes)]
+        self.kept += fresh
         for kept in fresh:
             kept.start()
-        self.kept += fresh
         return fresh
 
     def stop(self) -> None:
