@@ -262,6 +262,7 @@ def test_quarantined_messages_are_reserved_only_by_asking_and_alone(engine: Engi
     publish(broker, "a")
     consumer = join_queue(broker, "n/1")
     assert broker.count([QUEUE])[QUEUE] == Counts(ready=1, quarantined=2)
+    assert broker.quarantined([QUEUE]) == 2
     (ready,) = take(consumer)
     assert texts([ready]) == ["a"]
     assert take(consumer, shelf=Shelf.QUARANTINE) == []

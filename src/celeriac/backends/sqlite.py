@@ -101,10 +101,11 @@ class SQLiteBackend:
         self._database.open(self._timeout)
 
     def close(self) -> None:
-        if self._retained:
-            self._retained = False
-            self._database.tidiers.discard(self._expiry)
-            self._database.release()
+        if not self._retained:
+            self._database.retain()  # used without `open`, as clients do: what it connected is closed all the same
+        self._retained = False
+        self._database.tidiers.discard(self._expiry)
+        self._database.release()
 
     @property
     def identity(self) -> tuple[str, Any]:

@@ -279,6 +279,10 @@ class Broker(Protocol):
 
     def count(self, queues: Sequence[str]) -> dict[str, Counts]: ...
 
+    def quarantined(self, queues: Sequence[str]) -> int:
+        """How many messages wait on the shelf of quarantine: a cheap look, whatever the length of the queues."""
+        ...
+
     def purge(self, queues: Sequence[str]) -> int:
         """Delete what waits (ready, delayed, suspect, quarantined), not what is in flight or dead. Returns how many."""
         ...

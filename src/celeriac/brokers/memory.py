@@ -403,6 +403,10 @@ class MemoryBroker:
         with self.lock:
             return {name: self._counts(name) for name in queues}
 
+    def quarantined(self, queues: Sequence[str]) -> int:
+        with self.lock:
+            return sum(len(self.state.queue(name).shelves[Shelf.QUARANTINE]) for name in queues)
+
     def _counts(self, name: str) -> Counts:
         queue = self.state.queue(name)
         return Counts(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import time
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -17,7 +18,11 @@ _spare: list[str] = []
 
 
 def uuid4_text() -> str:
-    """A new random UUID (version 4) as text, as `str(uuid.uuid4())` has it, at a tenth of the cost.
+    """A new UUID (version 4) as text, as `str(uuid.uuid4())` has it, at a tenth of the cost.
+
+    Its first 48 bits are the millisecond in which its batch was drawn, the other 74 are random: stores that keep
+    results in the order of their ids then write side by side what was called together. With random ids each result
+    of a SQLite file dirtied a page of its own, and a million of them were drained at half the speed.
 
     Safe in threads (`list.pop` is atomic) and across forks (a child never sees what its parent had in store).
     """
@@ -28,11 +33,12 @@ def uuid4_text() -> str:
 
 
 def _refill() -> str:
-    digits = os.urandom(16 * _BATCH).hex()
+    moment = f"{time.time_ns() // 1_000_000:012x}"
+    digits = os.urandom(10 * _BATCH).hex()
+    prefix = f"{moment[:8]}-{moment[8:12]}-4"
     made = [
-        f"{digits[i : i + 8]}-{digits[i + 8 : i + 12]}-4{digits[i + 13 : i + 16]}"
-        f"-{_VARIANT[int(digits[i + 16], 16)]}{digits[i + 17 : i + 20]}-{digits[i + 20 : i + 32]}"
-        for i in range(0, 32 * _BATCH, 32)
+        f"{prefix}{part[:3]}-{_VARIANT[int(part[3], 16)]}{part[4:7]}-{part[7:19]}"
+        for part in (digits[i : i + 20] for i in range(0, 20 * _BATCH, 20))
     ]
     first = made.pop()
     _spare.extend(made)

@@ -268,7 +268,7 @@ OWN = (
     Setting("task_max_strikes", "int", 3, "Deaths under one message that make it a dead letter (R5)."),
     Setting("publish_timeout", "float", 5.0, "A publish raises OperationalError after this long."),
     Setting("worker_shutdown_grace", "float", None, "What runs longer than this is requeued; None: never."),
-    Setting("worker_read_ahead", "int", 64, "Most messages a runner reserves beyond its free slots."),
+    Setting("worker_read_ahead", "int", 128, "Most messages a runner reserves beyond its free slots."),
     Setting("worker_read_ahead_bytes", "int", 8 * 1024 * 1024, "The same in bytes of payload."),
 )
 

@@ -207,6 +207,9 @@ class FaultyBroker:
     def waiter(self, queues: Sequence[str]) -> Waiter:
         return self._do("waiter", lambda: self.broker.waiter(queues))
 
+    def quarantined(self, queues: Sequence[str]) -> int:
+        return self._do("quarantined", lambda: self.broker.quarantined(queues))
+
     def count(self, queues: Sequence[str]) -> dict[str, Counts]:
         return self._do("count", lambda: self.broker.count(queues))
 

@@ -220,6 +220,10 @@ class RedisBroker:
         flat = self._run(scripts.COUNT, self._ready_and_base(queues), self._layout.separator, *self._layout.steps)
         return {queue: Counts(*flat[6 * at : 6 * at + 6]) for at, queue in enumerate(queues)}
 
+    def quarantined(self, queues: Sequence[str]) -> int:
+        commands = [("LLEN", self._layout.keys(queue).base + "quarantine") for queue in queues]
+        return sum(self._pool.run(*commands, timeout=self._timeout)) if commands else 0
+
     def purge(self, queues: Sequence[str]) -> int:
         if not queues:
             return 0

@@ -45,9 +45,10 @@ class SQLiteBroker:
         self._database.open(self._connect_timeout)
 
     def close(self) -> None:
-        if self._retained:
-            self._retained = False
-            self._database.release()
+        if not self._retained:
+            self._database.retain()  # used without `open`, as clients do: what it connected is closed all the same
+        self._retained = False
+        self._database.release()
 
     def join(self, identity: tuple[str, Any], location: Mapping[str, Any]) -> bool:
         joined = identity == ("sqlite", str(self._database.path))
@@ -161,6 +162,13 @@ class SQLiteBroker:
 
     def count(self, queues: Sequence[str]) -> dict[str, Counts]:
         return self.read(lambda step: {name: _counts(step, queue) for name, queue in numbers_of(step, queues).items()})
+
+    def quarantined(self, queues: Sequence[str]) -> int:
+        def work(step: Step) -> int:
+            shelves = [(queue, Shelf.QUARANTINE) for queue in numbers_of(step, queues).values()]
+            return sum(int(step.execute(SQL.count_shelf, shelf).fetchone()[0]) for shelf in shelves)
+
+        return self.read(work)
 
     def purge(self, queues: Sequence[str]) -> int:
         return sum(

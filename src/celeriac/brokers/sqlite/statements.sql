@@ -129,6 +129,10 @@ SELECT count(*) FROM held WHERE queue = ?;
 -- name: count_dead
 SELECT count(*) FROM dead WHERE queue = ?;
 
+-- name: count_shelf
+-- queue, shelf
+SELECT count(*) FROM waiting WHERE queue = ? AND shelf = ?;
+
 -- name: purge_waiting
 -- queue, limit -> messages to erase
 DELETE FROM waiting WHERE queue = ?1 AND (shelf, priority, place) IN

@@ -313,7 +313,7 @@ class Upkeep(threading.Thread):
         now = time.monotonic()
         if now < self._next_quarantine:
             return
-        waiting = sum(counts.quarantined for counts in self._broker.count(self._queues).values())
+        waiting = self._broker.quarantined(self._queues)
         if waiting:
             self._events.quarantined(waiting)
         self._next_quarantine = now + QUARANTINE_LOOK
