@@ -32,6 +32,12 @@ def test_the_third_death_of_its_process_convicts() -> None:
     assert settled.detail == "signal 11 (SIGSEGV)"
 
 
+def test_what_ran_in_runners_that_died_of_one_cause_is_suspected_and_not_convicted() -> None:
+    held = [delivery(7, 2, Shelf.SUSPECT)]
+    (settled,) = verdicts.after_runner_death(held, 7, 3, "its template died", convict, definite=False)
+    assert (settled.verdict, settled.shelf, settled.strikes) == (Verdict.REQUEUE, Shelf.QUARANTINE, 3)
+
+
 def test_all_that_a_dead_node_held_is_suspected_and_none_convicted() -> None:
     held = [delivery(1), delivery(2, 2, Shelf.QUARANTINE), delivery(3, 9, Shelf.SUSPECT)]
     settled = verdicts.after_node_death(held, 3, "node died", convict)

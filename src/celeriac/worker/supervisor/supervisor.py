@@ -230,7 +230,8 @@ class Supervisor:
         if handle is not None:
             handle.line.say("wake")
 
-    def _runner_ended(self, handle: RunnerHandle, status: int | None) -> None:
+    def _runner_ended(self, handle: RunnerHandle, status: int | None, *, definite: bool = True) -> None:
+        """`definite`: what it ran is to blame, and not something that ran beside it."""
         if self._runners.get(handle.slot) is not handle:
             return
         del self._runners[handle.slot]
@@ -247,7 +248,8 @@ class Supervisor:
             on_purpose = self._cold or self._ended_with_us(status)
             if not on_purpose:
                 logger.error("Process 'ForkPoolWorker-%d' pid:%d exited with '%s'", handle.slot + 1, handle.pid, how)
-            self._upkeep.bury(handle.consumer, running, handle.killed_for or how, on_purpose=on_purpose)
+            how = handle.killed_for or how
+            self._upkeep.bury(handle.consumer, running, how, on_purpose=on_purpose, definite=definite)
         self._command(self._quarantine.gone(handle.slot))
         self._replace(handle)
 
@@ -330,9 +332,12 @@ class Supervisor:
         logger.error("the template process is gone: starting anew")
         self._selector.unregister(self._template.line)
         self._template.close()
-        for handle in list(self._runners.values()):
+        handles = list(self._runners.values())
+        # A task may have killed it. Which one, nobody knows, unless only one ran.
+        definite = sum(1 for handle in handles if self._board.running(handle.slot)[0]) == 1
+        for handle in handles:
             handle.kill("its template died")
-            self._runner_ended(handle, None)
+            self._runner_ended(handle, None, definite=definite)
         if self._stopping_since is None:
             self._template = self._new_template()
             self._watch_template()

@@ -99,9 +99,11 @@ class Upkeep(threading.Thread):
         """Get a lease for a new runner, then tell `events.enlisted`."""
         self._orders.put(lambda: self._enlist(slot, consumer))
 
-    def bury(self, consumer: str, running: int, how: str, *, on_purpose: bool = False) -> None:
-        """A runner of ours is dead and waited for: take back what it held, blame what ran unless killed on purpose."""
-        self._orders.put(lambda: self._bury(consumer, running, how, on_purpose))
+    def bury(self, consumer: str, running: int, how: str, *, on_purpose: bool = False, definite: bool = True) -> None:
+        """A runner of ours is dead and waited for: take back what it held, blame what ran unless killed on purpose.
+
+        `definite`: surely nothing beside it was to blame (see `verdicts`)."""
+        self._orders.put(lambda: self._bury(consumer, running, how, on_purpose, definite))
 
     def give_back(self, slot: int, consumer: str, low: int) -> None:
         """Return what the runner holds above receipt `low`; the board said PENDING before, and says what went after."""
@@ -251,7 +253,7 @@ class Upkeep(threading.Thread):
 
     # -- the dead ----------------------------------------------------------------------------------------------------
 
-    def _bury(self, consumer: str, running: int, how: str, on_purpose: bool) -> None:
+    def _bury(self, consumer: str, running: int, how: str, on_purpose: bool, definite: bool) -> None:
         self._ensure_own()
         deliveries = self._broker.recover(consumer, self._queues, self._own)
         self._forget(consumer)
@@ -259,7 +261,9 @@ class Upkeep(threading.Thread):
             self._pending.extend(verdicts.unharmed(deliveries))
         else:
             self._pending.extend(
-                verdicts.after_runner_death(deliveries, running, self._max_strikes, how, self._convict)
+                verdicts.after_runner_death(
+                    deliveries, running, self._max_strikes, how, self._convict, definite=definite
+                )
             )
         self._settle_pending()
         self._events.settled(consumer)

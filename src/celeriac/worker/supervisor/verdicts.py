@@ -18,14 +18,20 @@ Convict = Callable[[Delivery, int, str], Settlement]
 
 
 def after_runner_death(
-    deliveries: Sequence[Delivery], running: int, max_strikes: int, how: str, convict: Convict
+    deliveries: Sequence[Delivery],
+    running: int,
+    max_strikes: int,
+    how: str,
+    convict: Convict,
+    *,
+    definite: bool = True,
 ) -> list[Settlement]:
     """The supervisor lives and its board said which receipt ran (0: none). `Delivery.was` is the dead runner's receipt.
 
-    What ran gets a strike; the rest goes back as if never reserved.
+    What ran gets a strike; the rest goes back as if never reserved. `definite` False: other runners died of the same.
     """
     return [
-        _strike(delivery, max_strikes, how, convict, definite=True)
+        _strike(delivery, max_strikes, how, convict, definite=definite)
         if running and delivery.was == running
         else _back(delivery)
         for delivery in deliveries
