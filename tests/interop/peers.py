@@ -177,7 +177,7 @@ class Market:
         sys.path.insert(0, str(self.folder))
         for kind in (OURS, STOCK):
             self.client[kind] = self._load(kind)
-            self.worker[kind] = self.new_worker(kind, kind, SHARED)
+            self.worker[kind] = self.new_worker(kind, kind, SHARED, pool="prefork")
             self.worker[kind].start()
         for kind in (OURS, STOCK):
             self.worker[kind].expect(r"ready\.$")
