@@ -46,7 +46,7 @@ class Stage:
             node.start()
         return node
 
-    def client(self, name: str = "tasks.py", prelude: str = "") -> ModuleType:
+    def client(self, name: str = "tasks.py") -> ModuleType:
         """The module, loaded into this process as its authors would import it, under its own name."""
         path = self.folder / name
         spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -104,8 +104,3 @@ class Stage:
         )
         assert run.returncode == 0 or not check, f"{run.stdout}\n{run.stderr}"
         return run
-
-
-def since(node: Node, mark: int) -> str:
-    """What the node has logged after the first `mark` characters."""
-    return node.output()[mark:]

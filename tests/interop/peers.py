@@ -28,12 +28,10 @@ import copy
 import os
 import time
 from {library} import Celery
-from {library}.exceptions import Ignore, Reject
-from {library}.utils.log import get_task_logger
+from {library}.exceptions import Ignore
 from shop_errors import Discontinued, OutOfStock
 
 app = Celery("shop", broker="{broker}", backend="{backend}")
-log = get_task_logger(__name__)
 
 FACTS = (
     "task", "retries", "root_id", "parent_id", "correlation_id", "reply_to", "eta", "expires", "timelimit", "group",
