@@ -24,7 +24,6 @@ OURS, STOCK = "ours", "stock"
 SHARED, NOBODY = "shared", "nobody"
 
 SHOP = '''
-import copy
 import os
 import time
 from {library} import Celery
@@ -61,7 +60,7 @@ def echo(*args, **kwargs):
 
 @app.task(bind=True)
 def facts(self, *args, **kwargs):
-    return copy.deepcopy({{name: getattr(self.request, name, "(none)") for name in FACTS}})
+    return {{name: getattr(self.request, name, "(none)") for name in FACTS}}
 
 @app.task
 def now():

@@ -55,8 +55,9 @@ def _call(
 ) -> Caused:
     signature = Signature.from_dict(spec, app=app)
     task_id = signature.options.get("task_id") or str(uuid.uuid5(_NAMESPACE, f"{request.id}:{role}"))
-    own_args, kwargs, merged = signature._merge(args)
-    merged.update(options, task_id=task_id, root_id=request.root_id or request.id, parent_id=request.id)
+    own_args, kwargs, own = signature._merge(args)
+    # A new dict: the request's own callbacks stay as they came, for hooks that look at them.
+    merged = {**own, **options, "task_id": task_id, "root_id": request.root_id or request.id, "parent_id": request.id}
     task = app.tasks.get(signature.task)
     said = call_options.read(merged, calling.defaults(task) if task is not None else None)
     return app.publisher.prepare(signature.task, own_args, kwargs, said), task_id
