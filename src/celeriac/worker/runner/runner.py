@@ -189,7 +189,6 @@ class Runner:
                     held.popleft()
                     continue
                 held.popleft()
-                self._desk.start(work.delivery.receipt, now)
                 settlement = self._tracer.trace(work)
                 if settlement is not None:
                     self._outcomes.append(settlement)
@@ -215,9 +214,16 @@ class Runner:
             self._send(0)
 
     def _may_start(self, receipt: int, now: float) -> bool:
-        """Whether the delivery is still ours and our lease good; waits while the answer is being found out."""
-        until, low, high = self._desk.leave()
+        """Whether the delivery is still ours and our lease good; waits while the answer is being found out.
+
+        We say that it runs, then look whether it was withdrawn; the supervisor withdraws, then looks what runs: one of
+        us sees the other, and nothing is given back that starts here.
+        """
+        desk = self._desk
+        desk.start(receipt, now)
+        until, low, high = desk.leave()
         while now > until or high == PENDING:
+            desk.start(0, now)
             if self._line.closed:
                 return False  # nobody is left who could say
             select.select([self._line], [], [], 0.002 if high == PENDING else 0.05)
@@ -225,7 +231,8 @@ class Runner:
             if self._stopping and high != PENDING:
                 return False
             now = self._clock()
-            until, low, high = self._desk.leave()
+            desk.start(receipt, now)
+            until, low, high = desk.leave()
         return not low < receipt <= high
 
     # -- what the supervisor says ------------------------------------------------------------------------------------
