@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from celeriac.client import current
 from celeriac.client.app import Celery
 from celeriac.client.request import Context
 from celeriac.wire import envelope, protocol2
@@ -47,3 +48,13 @@ def as_delivered() -> Callable[[Message], Context]:
 def call_of(message: Message) -> tuple[list[object], dict[str, object], Embed]:
     """args, kwargs and embed of a message."""
     return protocol2.read_body(message)
+
+
+@pytest.fixture(autouse=True)
+def nothing_shared() -> Iterator[None]:
+    """Apps of other tests share their tasks with every app of the process, as in Celery; not with those made here."""
+    others = dict(current._finalizers)
+    current._finalizers.clear()
+    yield
+    current._finalizers.clear()
+    current._finalizers.update(others)
