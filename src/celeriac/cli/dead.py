@@ -10,7 +10,7 @@ import click
 
 from .params import app_options, queues_option
 from .session import Session, queue_names
-from .tables import print_table, readable, when
+from .tables import harmless, print_table, readable, when
 
 if TYPE_CHECKING:
     from ..brokers.base import DeadLetter
@@ -101,12 +101,13 @@ def _show(letter: DeadLetter) -> None:
         "task id": letter.task_id or "-",
     }
     for name, value in facts.items():
-        click.echo(f"{name + ':':<9}{value}")
+        click.echo(f"{name + ':':<9}{harmless(str(value))}")
     message = readable(letter.payload)
     if message is None:
         click.echo(f"\npayload ({len(letter.payload)} bytes, not readable as a message):")
-        click.echo(letter.payload.decode("utf-8", "backslashreplace"))
+        click.echo(harmless(letter.payload.decode("utf-8", "backslashreplace")))
         return
-    click.echo(f"\nheaders:\n{json.dumps(message.headers, indent=2, ensure_ascii=False, default=repr)}")
+    headers = json.dumps(message.headers, indent=2, ensure_ascii=False, default=repr)
+    click.echo(f"\nheaders:\n{harmless(headers)}")
     click.echo(f"\nbody ({message.content_type}, {message.content_encoding}):")
-    click.echo(message.body.decode("utf-8", "backslashreplace"))
+    click.echo(harmless(message.body.decode("utf-8", "backslashreplace")))

@@ -34,5 +34,10 @@ def readable(payload: bytes) -> Message | None:
         return None
 
 
+def harmless(text: str) -> str:
+    """Text from a message for a terminal: control characters are shown, not obeyed; line feeds and tabs stay."""
+    return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in text)
+
+
 def _cell(value: object) -> str:
-    return " ".join(str(value).split()) or "-"
+    return harmless(" ".join(str(value).split())) or "-"
