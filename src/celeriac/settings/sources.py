@@ -64,9 +64,9 @@ class Settings(MutableMapping[str, Any]):
 
     def __getitem__(self, key: str) -> Any:
         name = self._name(key)
-        if name in _COMPUTED:
-            return getattr(self, name)
-        return self._value(name)
+        computed = _COMPUTED.get(name)
+        # Not by getattr: an AttributeError of the config object's own would come back here through __getattr__.
+        return self._value(name) if computed is None else computed(self)
 
     def _value(self, name: str) -> Any:
         """The value by the layers, kept for attribute access. Raises: KeyError."""
@@ -310,9 +310,11 @@ _ENVIRONMENT = {
     "broker_write_url": "CELERY_BROKER_WRITE_URL",
     "result_backend": "CELERY_RESULT_BACKEND",
 }
-_COMPUTED = frozenset(
-    name for name, member in vars(Settings).items() if isinstance(member, property) and name in SETTINGS
-)
+_COMPUTED: dict[str, Callable[[Settings], Any]] = {
+    name: member.fget
+    for name, member in vars(Settings).items()
+    if isinstance(member, property) and member.fget and name in SETTINGS
+}
 
 
 def _censored(key: str, value: Any) -> Any:

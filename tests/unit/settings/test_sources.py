@@ -113,6 +113,16 @@ class TestReading:
         conf = Settings(source, {"task_default_queue": "q"})
         assert conf.task_serializer == "yaml"
 
+    @pytest.mark.parametrize("name", ["broker_url", "task_serializer"])
+    def test_an_attribute_error_of_the_config_is_shown_as_it_is(self, name: str) -> None:
+        def load() -> Layer:
+            raise AttributeError("module 'proj' has no attribute 'config'")
+
+        with pytest.raises(AttributeError, match="module 'proj' has no attribute 'config'"):
+            getattr(Settings(load), name)
+        with pytest.raises(AttributeError, match="module 'proj' has no attribute 'config'"):
+            Settings(load)[name]
+
     def test_a_config_that_fails_is_tried_again(self) -> None:
         answers = iter([ImportError("not yet"), None])
 
