@@ -40,10 +40,7 @@ def run_runner(loaded: Loaded, line: Line, board: Board, slot: int, consumer: st
     # A session of its own: a Ctrl-C meant for the supervisor does not reach the task, and a task that kills its process
     # group kills its runner alone.
     os.setsid()
-    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    # SIGTERM ends a runner that somebody kills by pid; the supervisor replaces it and recovers what it held.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _leave_signals_to_the_supervisor()
     logs.name_process(f"ForkPoolWorker-{slot + 1}")
     set_up(loaded.app.conf, loaded.options, redirect=True)
     set_task_join_will_block(True)
@@ -52,6 +49,18 @@ def run_runner(loaded: Loaded, line: Line, board: Board, slot: int, consumer: st
     except CeleriacError as error:
         logger.error("the runner cannot start: %s", error)
         return EX_UNAVAILABLE
+
+
+def _leave_signals_to_the_supervisor() -> None:
+    """A service manager's SIGTERM goes to every process of the service: the task has its grace all the same.
+
+    Handlers that do nothing, for what is ignored stays ignored in programs that a task starts, and they could not be
+    ended; processes that a task forks get the system's own behaviour back.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
+    for number in numbers:
+        signal.signal(number, lambda number, frame: None)
+    os.register_at_fork(after_in_child=lambda: [signal.signal(number, signal.SIG_DFL) for number in numbers])
 
 
 def make_runner(loaded: Loaded, line: Line, board: Board, slot: int, consumer: str) -> Runner:
