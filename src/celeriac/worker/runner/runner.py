@@ -222,14 +222,14 @@ class Runner:
         desk = self._desk
         desk.start(receipt, now)
         until, low, high = desk.leave()
-        while now > until or high == PENDING:
+        while high == PENDING or (now > until and not low < receipt <= high):
             desk.start(0, now)
             if self._line.closed:
                 return False  # nobody is left who could say
-            select.select([self._line], [], [], 0.002 if high == PENDING else 0.05)
-            self._obey(0.0)
             if self._stopping and high != PENDING:
                 return False
+            select.select([self._line], [], [], 0.002 if high == PENDING else 0.05)
+            self._obey(0.0)
             now = self._clock()
             desk.start(receipt, now)
             until, low, high = desk.leave()
