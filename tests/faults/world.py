@@ -129,6 +129,19 @@ class World:
     def leases(self) -> dict[str, int]:
         return dict(self.app.broker.leases([QUEUE]))
 
+    def can_be_written(self) -> bool:
+        """Nobody holds the lock of the queue file. (Redis has none.)"""
+        url = self.environment["FAULT_BROKER"]
+        if not url.startswith("sqlite"):
+            return True
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=0.2, isolation_level=None)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return False
+            connection.execute("ROLLBACK")
+            return True
+
     def until_ended(self, count: int, within: float = 60) -> None:
         """So many bodies have come to their end."""
         until(lambda: len(self.journal.read().ends) >= count, within=within, what=f"{count} bodies have ended")
