@@ -90,8 +90,9 @@ class Admission:
             return self._enter(delivery, message, now)
         except CeleriacError as error:
             return self._refuse(delivery, message, error)
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-            # A header of the wrong shape, deep inside: the message is at fault, and the next one is not.
+        except Exception as error:
+            # A header of the wrong shape, deep inside: the message is at fault, and the next one is not. An error that
+            # ended the runner would meet the next one again, and again, since no strike counts it.
             return self._refuse(delivery, message, InvalidTaskError(f"{type(error).__name__}: {error}"))
 
     def _enter(self, delivery: Delivery, message: Message, now: float) -> Admitted | Settlement:

@@ -19,17 +19,22 @@ if TYPE_CHECKING:
 class Records:
     """Makes records by the app's settings (`result_expires`, `result_extended`, `result_serializer`).
 
-    `now` gives the present as an aware datetime. With `kept` False (no backend) everything is None.
+    `now` gives the present as an aware datetime. With `kept` False (no backend) everything is None; with `extended`
+    False the bare result is written whatever the settings say.
     """
 
-    def __init__(self, app: Celery, now: Callable[[], datetime], kept: bool = True) -> None:
+    def __init__(
+        self, app: Celery, now: Callable[[], datetime], kept: bool = True, *, extended: bool | None = None
+    ) -> None:
         conf = app.conf
         expires = conf.result_expires
-        self._expires = expires.total_seconds() if isinstance(expires, timedelta) else expires
+        seconds = expires.total_seconds() if isinstance(expires, timedelta) else expires
+        # Engines refuse a time to live below nothing, and Redis only after it has acknowledged: it means no end.
+        self._expires = seconds if seconds is not None and seconds > 0 else None
         self._serializer: str = conf.result_serializer
-        self._extended = bool(conf.result_extended)
-        self._now = now
-        self._kept = kept
+        self._extended = bool(conf.result_extended) if extended is None else extended
+        self.now = now
+        self.kept = kept
 
     def success(self, request: Context, value: Any, children: list[Any]) -> Record | None:
         """Raises: EncodeError."""
@@ -57,7 +62,7 @@ class Records:
         *,
         final: bool = True,
     ) -> Record | None:
-        if not self._kept:
+        if not self.kept:
             return None
         task_id = request.id or ""
         data = document(
@@ -66,7 +71,7 @@ class Records:
             result,
             traceback=traceback,
             children=_plain(request, children),
-            date_done=self._now() if final else None,
+            date_done=self.now() if final else None,
             serializer=self._serializer,
             group_id=request.group,
             parent_id=request.parent_id,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from ..brokers.base import Outgoing, Settlement, Verdict
+from ..client.request import Context
 from . import follow_up
 from .admission import Admitted
 from .outcome import Failure, Outcome, Rejected, Retried, Success, traceback_text
@@ -15,6 +17,8 @@ from .records import Records
 
 if TYPE_CHECKING:
     from ..client.app import Celery
+
+logger = logging.getLogger("celery.app.trace")
 
 
 class Settled(Struct, frozen=True):
@@ -33,7 +37,15 @@ class Settling:
         self.records = records
 
     def settle(self, work: Admitted, outcome: Outcome) -> Settled:
-        """Never raises: what cannot be written or published makes the outcome a failure."""
+        """Never raises: what cannot be written or published makes the outcome a failure, and what even then cannot be
+        settled is set aside. (An error here would end the runner and leave the message to the next one, for ever.)"""
+        try:
+            return self._settled(work, outcome)
+        except Exception as error:
+            logger.exception("Task %s[%s]: its outcome cannot be settled", work.task.name, work.request.id)
+            return self._set_aside(work, outcome, error)
+
+    def _settled(self, work: Admitted, outcome: Outcome) -> Settled:
         if isinstance(outcome, Success):
             return self._success(work, outcome)
         if isinstance(outcome, Failure):
@@ -68,8 +80,29 @@ class Settling:
         messages: list[Outgoing] = []
         calls: list[Callable[[], Any]] = []
         if request.errbacks:
-            messages, calls = follow_up.on_failure(self._app, request, outcome.error, outcome.traceback)
+            try:
+                messages, calls = follow_up.on_failure(self._app, request, outcome.error, outcome.traceback)
+            except Exception:  # whatever stands in the message: the failure itself is stored all the same
+                logger.exception("Task %s[%s]: its errbacks cannot be called", task.name, request.id)
         return _done(work, outcome, record, tuple(messages), tuple(calls))
+
+    def _set_aside(self, work: Admitted, outcome: Outcome, error: Exception) -> Settled:
+        """A dead letter, with a result of the bare minimum."""
+        task, task_id = work.task.name, work.request.id or ""
+        record = None
+        if not work.request.ignores_result(work.task.ignore_result):
+            try:
+                bare = Records(self._app, self.records.now, self.records.kept, extended=False)
+                record = bare.failure(Context(id=task_id, task=task), error, None)
+            except Exception:
+                logger.exception("Task %s[%s]: not even its failure can be stored", task, task_id)
+        if work.acknowledged:
+            return Settled(None if record is None else Settlement(None, Verdict.DONE, record), outcome)
+        detail = f"it ran, and its outcome could not be settled: {type(error).__name__}: {error}"
+        verdict = Settlement(
+            work.delivery, Verdict.DEAD, record=record, reason="unsettled", detail=detail, task=task, task_id=task_id
+        )
+        return Settled(verdict, outcome)
 
     def _retried(self, work: Admitted, outcome: Retried) -> Settled:
         request = work.request

@@ -54,7 +54,10 @@ class Tracer:
             settlement = self._settling.settle(work, result)
             if settlement.outcome is not result:  # the value could not be written, say
                 result = settlement.outcome
-            self.leave(task, request, result, self._clock() - began)
+            try:
+                self.leave(task, request, result, self._clock() - began)
+            except Exception:  # a value that cannot be shown, mostly: the verdict stands
+                logger.exception("Task %s[%s]: its outcome could not be logged", task.name, request.id)
             for call in settlement.calls:
                 _guarded(call, task, request, "an errback")
         finally:
@@ -70,7 +73,10 @@ class Tracer:
                 task.before_start(request.id or "", args, kwargs)
             return Success(_body(task)(*args, **kwargs))
         except BaseException as error:  # SystemExit and its like too: nothing a task raises may end its runner
-            return judge(task, error)
+            try:
+                return judge(task, error)
+            except Exception as odd:  # `throws` of no use, an exception that cannot be shown: a runner that died of
+                return Failure(odd, f"{odd!r}, while an exception was judged")  # it would run the task again for ever
 
     def leave(self, task: Task[..., Any], request: Context, result: Outcome, seconds: float) -> None:
         """Hooks and the log line."""
@@ -132,7 +138,8 @@ def judge(task: Task[..., Any], error: BaseException) -> Outcome:
     if isinstance(error, Reject):
         return Rejected(error.reason, error.requeue)
     text = outcomes.traceback_text(error, __file__)
-    return Failure(error, text, isinstance(error, tuple(task.throws or ())))
+    throws: Any = task.throws or ()
+    return Failure(error, text, isinstance(error, throws if isinstance(throws, type) else tuple(throws)))
 
 
 def _call_hooks(task: Task[..., Any], request: Context, result: Outcome, hooks: frozenset[str]) -> None:
