@@ -21,8 +21,8 @@ from .supervisor.process import Template
 
 EX_FAILED = 1
 
-#: Slots that a board has room for when the app decides how many there are.
-_MOST_SLOTS = 1024
+#: Slots that a board has room for when the app decides how many there are. Pages that nobody writes cost nothing.
+_MOST_SLOTS = 1 << 16
 
 
 def run(options: WorkerOptions) -> int:

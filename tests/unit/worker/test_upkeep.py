@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from celeriac.brokers.base import Delivery, Opened, Settlement
 from celeriac.brokers.memory import MemoryBroker
+from celeriac.errors import BrokerError
 from celeriac.worker.settler import Settler
 from celeriac.worker.supervisor.board import ALL, PENDING, Board
 from celeriac.worker.supervisor.upkeep import Events, Upkeep
@@ -110,3 +112,32 @@ def test_what_was_ordered_for_the_dead_leaves_the_slot_to_its_successor(
     told.expect("enlisted", 1, "n/1.2")
     # Receipts begin anew with each consumer: a range that is still withdrawn would be skipped, and never run.
     assert board.desk(1).leave()[1:] == (0, 0)
+
+
+def test_a_refusal_keeps_nothing_else_from_being_done(
+    upkeep: Upkeep, broker: MemoryBroker, board: Board, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = Counter[str]()
+
+    def refused(queues: Sequence[str], limit: int = 1000) -> tuple[int, float | None]:
+        looks["promote"] += 1
+        raise BrokerError("a key of another type")
+
+    def leases(queues: Sequence[str]) -> Mapping[str, int]:
+        looks["leases"] += 1
+        return MemoryBroker.leases(broker, queues)
+
+    monkeypatch.setattr(broker, "promote", refused)
+    monkeypatch.setattr(broker, "leases", leases)
+    upkeep.enlist(1, "n/1.1")
+    told.expect("enlisted", 1, "n/1.1")
+    until(lambda: looks["leases"] >= 2, what="the dead are looked for all the same")
+    assert looks["promote"] < 10, "it is tried again after a pause, not in a busy loop"
+
+
+def test_a_mistake_of_ours_does_not_end_the_thread(upkeep: Upkeep, told: Told) -> None:
+    upkeep.enlist(1, "n/1.1")
+    upkeep.give_back(1, "n/1.1", -1)  # no receipt: the board cannot hold it
+    upkeep.retire("n/1.1")
+    told.expect("enlisted", 1, "n/1.1")
+    told.expect("settled", "n/1.1")

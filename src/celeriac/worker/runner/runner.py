@@ -282,7 +282,8 @@ class Runner:
     def _broker_away(self, error: CeleriacError) -> None:
         """Wait a little, then go on: the next call connects anew and learns what became of the last one."""
         if not self._failures:
-            logger.error("the broker cannot be used, trying again: %s", error)
+            logger.error("broker or backend cannot be used, trying again: %s", error)
+        self._desk.turn()  # looking for them is a turn as well: killed for it, we would take what is finished with us
         self._in_flight = False
         if not isinstance(error, OperationalError):
             self._outcomes[:0] = self._sent  # refused as a whole (no memory left, say): still ours to settle

@@ -6,6 +6,7 @@ It runs no task code, imports no app, and waits on no network: `upkeep` and `doo
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import selectors
 import signal
@@ -30,6 +31,10 @@ logger = logging.getLogger("celeriac.worker")
 TICK = 0.2
 #: Runners that die one after the other before they are ready: then something is wrong that a new one will not mend.
 FALSE_STARTS = 5
+#: A runner's exit status where broker or backend was away: another is tried after so many seconds, until one can start.
+UNAVAILABLE, ANOTHER_TRY = 69, 1.0
+#: Seconds that the broker has, once the last runner has ended, to be told so; later the leases run out by themselves.
+FAREWELL = 10.0
 
 WARM = (signal.SIGTERM, signal.SIGINT)
 COLD = (signal.SIGQUIT,)
@@ -105,6 +110,7 @@ class Supervisor:
         self._watchdog = Watchdog()
         self._online = True
         self._stopping_since: float | None = None
+        self._last_end = 0.0
         self._cold = False
         self._exit_code = 0
 
@@ -132,7 +138,9 @@ class Supervisor:
         return self._exit_code
 
     def _finished(self) -> bool:
-        return self._stopping_since is not None and not self._runners and not self._unsettled
+        if self._stopping_since is None or self._runners:
+            return False
+        return not self._unsettled or time.monotonic() - max(self._stopping_since, self._last_end) > FAREWELL
 
     def _leave(self, mailbox: SignalMailbox) -> None:
         self._doorbell.stop()
@@ -251,26 +259,33 @@ class Supervisor:
             how = handle.killed_for or how
             self._upkeep.bury(handle.consumer, running, how, on_purpose=on_purpose, definite=definite)
         self._command(self._quarantine.gone(handle.slot))
-        self._replace(handle)
+        self._last_end = time.monotonic()
+        self._replace(handle, status)
 
     def _ended_with_us(self, status: int | None) -> bool:
         """A service manager sends SIGTERM to every process of the service at once: no task is to blame for that."""
         return self._stopping_since is not None and status == signal.SIGTERM
 
-    def _replace(self, handle: RunnerHandle) -> None:
-        if handle.mode is not Mode.STARTING:
+    def _replace(self, handle: RunnerHandle, status: int | None) -> None:
+        if status is not None and os.waitstatus_to_exitcode(status) == UNAVAILABLE:
+            # An outage is no reason to end the runners that still run.
+            self._respawn[handle.slot] = time.monotonic() + ANOTHER_TRY
+        elif handle.mode is not Mode.STARTING:
             if time.monotonic() - handle.since > 1.0:
                 self._spawn(handle.slot)
             else:  # a message that kills at once must not make a storm of forks
                 self._respawn[handle.slot] = time.monotonic() + 0.2
-            return
+        else:
+            self._falsely_started(handle.slot)
+
+    def _falsely_started(self, slot: int) -> None:
         self._false_starts += 1
         if self._false_starts >= FALSE_STARTS and self._stopping_since is None:
             logger.critical("%d runners in a row died before they were ready: giving up", self._false_starts)
             self._exit_code = 70
             self._stop_cold()
         else:
-            self._respawn[handle.slot] = time.monotonic() + min(5.0, 0.2 * 2**self._false_starts)
+            self._respawn[slot] = time.monotonic() + min(5.0, 0.2 * 2**self._false_starts)
 
     def settled(self, consumer: str) -> None:
         """Upkeep: the broker knows that this consumer is gone."""

@@ -92,6 +92,8 @@ class Upkeep(threading.Thread):
         self._next_promotion = 0.0
         self._next_quarantine = 0.0
         self._online = True
+        #: What the last attempt was refused with; empty if it was not.
+        self._refused = ""
 
     # -- orders, from any thread -------------------------------------------------------------------------------------
 
@@ -139,26 +141,52 @@ class Upkeep(threading.Thread):
     def _attempt(self) -> None:
         """Carry out orders and whatever is due; without the broker keep what could not be done."""
         try:
-            self._renew_if_due()
-            while self._undone:
-                self._undone[0]()
-                self._undone.pop(0)
+            self._carry_out_orders()
             self._settle_pending()
-            self._promote_if_due()
-            self._reap_if_due()
-            self._look_at_quarantine_if_due()
+            self._look_around()
         except FencedError:
             logger.warning("this node was declared dead by another: taking a new lease")
             self._disown()
         except OperationalError as error:
             self._offline(error)
-        except CeleriacError:
-            logger.exception("upkeep was refused by the broker")
+        except Exception as error:  # whatever it is: without this thread the node loses its leases and stands still
+            text = f"{type(error).__name__}: {error}"
+            if text != self._refused:  # not a traceback twice a second
+                logger.exception("upkeep fails, trying again every %.1fs", PAUSE)
+            self._refused = text
             self._next_renewal = min(self._next_renewal, time.monotonic() + PAUSE)
         else:
+            self._refused = ""
             if not self._online:
                 self._online = True
                 self._events.online(True)
+
+    def _carry_out_orders(self) -> None:
+        """One after the other, leases first: many orders to a slow server must not cost one."""
+        self._renew_if_due()
+        while self._undone:
+            try:
+                self._undone[0]()
+            except CeleriacError:
+                raise  # to be repeated
+            except Exception:  # a mistake of ours, which no repetition mends: the others have their turn
+                self._undone.pop(0)
+                raise
+            self._undone.pop(0)
+            self._renew_if_due()
+
+    def _look_around(self) -> None:
+        """What is refused for one reason keeps nothing else from being done."""
+        refused: CeleriacError | None = None
+        for look in (self._promote_if_due, self._reap_if_due, self._look_at_quarantine_if_due):
+            try:
+                look()
+            except (FencedError, OperationalError):
+                raise
+            except CeleriacError as error:
+                refused = error
+        if refused is not None:
+            raise refused
 
     def _offline(self, error: OperationalError) -> None:
         if self._online:
@@ -170,7 +198,7 @@ class Upkeep(threading.Thread):
         self._next_renewal = time.monotonic() + PAUSE
 
     def _pause(self) -> float:
-        if not self._online or self._undone or self._pending:
+        if not self._online or self._refused or self._undone or self._pending:
             return PAUSE
         soonest = min(self._next_renewal, self._next_reaping, self._next_promotion, self._next_quarantine)
         return max(0.0, soonest - time.monotonic())
