@@ -13,16 +13,20 @@ from typing import Any
 __all__ = [
     "AlreadyRegistered",
     "BackendError",
+    "BackendGetMetaError",
+    "BackendStoreError",
     "BrokerError",
     "CPendingDeprecationWarning",
     "CeleriacError",
     "CeleryError",
+    "ChordError",
     "ContentDisallowed",
     "DecodeError",
     "EncodeError",
     "FencedError",
     "Ignore",
     "ImproperlyConfigured",
+    "IncompleteStream",
     "InvalidTaskError",
     "LayoutError",
     "MaxRetriesExceededError",
@@ -33,9 +37,12 @@ __all__ = [
     "Reject",
     "Retry",
     "SecurityError",
+    "SoftTimeLimitExceeded",
     "TaskError",
     "TaskPredicate",
     "TaskRevokedError",
+    "Terminated",
+    "TimeLimitExceeded",
     "TimeoutError",
     "UnsupportedMessage",
     "WorkerLostError",
@@ -127,6 +134,23 @@ class BackendError(CeleriacError):
     """The result backend answered, and refused."""
 
 
+class BackendGetMetaError(BackendError):
+    """Reading a result failed; `task_id` says whose."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.task_id: str = kwargs.get("task_id", "")
+        super().__init__(*args)
+
+
+class BackendStoreError(BackendError):
+    """Storing a result failed; `task_id` says whose, `state` which."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.state: str = kwargs.get("state", "")
+        self.task_id: str = kwargs.get("task_id", "")
+        super().__init__(*args)
+
+
 class LayoutError(CeleriacError):
     """Keys or tables were written by a newer layout than this version knows."""
 
@@ -168,6 +192,33 @@ class WorkerLostError(TaskError):
     def __init__(self, *args: Any, exitcode: int | None = None) -> None:
         self.exitcode = exitcode
         super().__init__(*args)
+
+
+class SoftTimeLimitExceeded(Exception):
+    """The task ran for longer than `soft_time_limit` seconds: it may tidy up. (Stock workers raise it; ours do not
+    keep time limits yet.)"""
+
+    def __str__(self) -> str:
+        return f"SoftTimeLimitExceeded{self.args}"
+
+
+class TimeLimitExceeded(Exception):
+    """The task ran for longer than `time_limit` seconds, and its process was ended."""
+
+    def __str__(self) -> str:
+        return f"TimeLimitExceeded{self.args}"
+
+
+class Terminated(Exception):
+    """The process that ran the task was ended because the task was revoked."""
+
+
+class ChordError(TaskError):
+    """A task of the chord's header failed, or the chord could not be joined."""
+
+
+class IncompleteStream(TaskError):
+    """The end of a stream was found before its data was whole."""
 
 
 # -- raised by tasks to say what becomes of them ---------------------------------------------------------------------

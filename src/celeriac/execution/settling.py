@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from ..brokers.base import Outgoing, Settlement, Verdict
 from ..client.request import Context
+from ..errors import Reject
 from . import follow_up
 from .admission import Admitted
 from .outcome import Failure, Outcome, Rejected, Retried, Success, traceback_text
@@ -76,7 +77,7 @@ class Settling:
         request, task = work.request, work.task
         record = None
         if not request.ignores_result(task.ignore_result) or task.store_errors_even_if_ignored:
-            record = self.records.failure(request, outcome.error, outcome.traceback)
+            record = self.records.failure(request, outcome.error, outcome.traceback or None)
         messages: list[Outgoing] = []
         calls: list[Callable[[], Any]] = []
         if request.errbacks:
@@ -112,21 +113,30 @@ class Settling:
         return _done(work, outcome, record, ())
 
     def _rejected(self, work: Admitted, outcome: Rejected) -> Settled:
+        delivery = work.delivery
+        if not outcome.requeue:
+            return self._refused(work, outcome)
         if work.acknowledged:
             return Settled(None, outcome)
-        delivery = work.delivery
-        if outcome.requeue:
-            verdict = Settlement(delivery, Verdict.REQUEUE, shelf=delivery.shelf, strikes=delivery.strikes)
-        else:
-            verdict = Settlement(
-                delivery,
-                Verdict.DEAD,
-                reason="rejected",
-                detail=str(outcome.reason),
-                task=work.task.name,
-                task_id=work.request.id or "",
-            )
+        verdict = Settlement(delivery, Verdict.REQUEUE, shelf=delivery.shelf, strikes=delivery.strikes)
         return Settled(verdict, outcome)
+
+    def _refused(self, work: Admitted, outcome: Rejected) -> Settled:
+        """Nothing will run it: a dead letter for whoever operates it, a failure for whoever waits, as in Celery."""
+        failed = self._failure(work, Failure(Reject(outcome.reason, False), ""))
+        if work.acknowledged or failed.settlement is None:
+            return Settled(failed.settlement, outcome, failed.calls)
+        verdict = Settlement(
+            work.delivery,
+            Verdict.DEAD,
+            record=failed.settlement.record,
+            follow_ups=failed.settlement.follow_ups,
+            reason="rejected",
+            detail=str(outcome.reason),
+            task=work.task.name,
+            task_id=work.request.id or "",
+        )
+        return Settled(verdict, outcome, failed.calls)
 
 
 def _done(

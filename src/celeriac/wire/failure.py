@@ -54,6 +54,8 @@ _stock_module = {name: module for module, names in _STOCK_MODULES.items() for na
 #: `celery.exceptions` offers billiard's and kombu's errors as well.
 _READ_AS_OURS = frozenset(_STOCK_MODULES)
 
+_WRAPPER = ("celery.utils.serialization", "UnpickleableExceptionWrapper")
+
 
 def to_wire(error: BaseException) -> dict[str, Any]:
     """The error as data: type, arguments, module. Arguments that JSON cannot carry become their repr.
@@ -61,11 +63,26 @@ def to_wire(error: BaseException) -> dict[str, Any]:
     Never raises, whatever the exception is made of.
     """
     kind = type(error)
+    if issubclass(kind, (SystemExit, KeyboardInterrupt)):
+        return _exited(error)
     name, module = str(kind.__qualname__), str(kind.__module__)
     if module == _OURS:
         name = "CeleryError" if name == "CeleriacError" else name
         module = _stock_module.get(name, module)
     return {"exc_type": name, "exc_message": _carried(_args(error)), "exc_module": module}
+
+
+def _exited(error: BaseException) -> dict[str, Any]:
+    """As Celery's workers say it. Under its own name it would end the process that calls `get()`."""
+    how = type(error).__name__
+    if isinstance(error, SystemExit):
+        code = error.code or 0
+        how = f"exitcode {code if isinstance(code, int) else 1}"
+    return {
+        "exc_type": "WorkerLostError",
+        "exc_message": (f"Worker exited prematurely: {how}.",),
+        "exc_module": "billiard.exceptions",
+    }
 
 
 def _args(error: BaseException) -> Iterable[Any]:
@@ -115,7 +132,7 @@ def from_wire(stored: Any) -> BaseException | None:
         return None
     if isinstance(stored, BaseException):
         return stored
-    name, module, args = _fields(stored)
+    name, module, args = _unwrapped(*_fields(stored))
     kind = _found(module, name) if module else None
     if kind is None:
         kind = stand_in(name, module or _OURS)
@@ -133,6 +150,16 @@ def _fields(stored: Any) -> tuple[str, str | None, tuple[Any, ...]]:
     message = stored.get("exc_message", "")
     args = tuple(message) if isinstance(message, (list, tuple)) else (message,)
     return name, module if isinstance(module, str) else None, args
+
+
+def _unwrapped(name: str, module: str | None, args: tuple[Any, ...]) -> tuple[str, str | None, tuple[Any, ...]]:
+    """What stock workers wrapped because it does not pickle: (module, class, args, text). JSON never needed that."""
+    if (module, name) != _WRAPPER or len(args) < 3:
+        return name, module, args
+    inner_module, inner_name, inner_args = args[:3]
+    if not (isinstance(inner_module, str) and isinstance(inner_name, str) and isinstance(inner_args, (list, tuple))):
+        return name, module, args
+    return inner_name, inner_module, tuple(inner_args)
 
 
 def _found(module_name: str, name: str) -> Any:
@@ -186,6 +213,7 @@ def _instance(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException
     try:
         made = kind.__new__(kind, *args)
         made.args = args
+        str(made), repr(made)
         return made
-    except Exception:  # its __new__ too
+    except Exception:  # its __new__ too, or it cannot be shown without what its __init__ would have set
         return stand_in(kind.__qualname__, kind.__module__)(*args)

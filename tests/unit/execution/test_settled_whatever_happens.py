@@ -13,10 +13,12 @@ import pytest
 from celeriac import Celery
 from celeriac.brokers.base import Delivery, Settlement, Verdict
 from celeriac.client.request import Context
+from celeriac.errors import Reject
 from celeriac.execution.admission import Admitted
 from celeriac.execution.records import Records
 from celeriac.execution.settling import Settling
 from celeriac.execution.tracer import Tracer
+from celeriac.wire.outcome import read
 
 Run = Callable[..., Settlement]
 
@@ -68,6 +70,31 @@ def test_an_outcome_that_cannot_be_written(app: Celery, run: Run) -> None:
     assert (settlement.verdict, settlement.reason) == (Verdict.DEAD, "unsettled")
     assert settlement.record is not None
     assert b"FAILURE" in settlement.record.document
+
+
+def test_a_rejected_message_is_a_dead_letter_and_a_failure(app: Celery, run: Run) -> None:
+    """Nothing will run it again: `get()` must not wait for ever. Celery stores the same bytes."""
+
+    @app.task
+    def refuse(requeue: bool) -> None:
+        raise Reject("not mine", requeue=requeue)
+
+    errback = app.signature("elsewhere.errback")
+    settlement = run(refuse, False, errbacks=[errback])
+    assert (settlement.verdict, settlement.reason, settlement.detail) == (Verdict.DEAD, "rejected", "not mine")
+    assert settlement.record is not None
+    stored = read(settlement.record.document)
+    assert stored.status == "FAILURE"
+    assert stored.traceback is None
+    assert stored.result == {
+        "exc_type": "Reject",
+        "exc_message": ["not mine", False],
+        "exc_module": "celery.exceptions",
+    }
+    assert len(settlement.follow_ups) == 1
+
+    again = run(refuse, True)
+    assert (again.verdict, again.record) == (Verdict.REQUEUE, None)
 
 
 class Unshowable:

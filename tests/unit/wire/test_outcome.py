@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
+from email.message import Message
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celeriac import errors
-from celeriac.errors import ContentDisallowed, DecodeError, EncodeError, SecurityError
+from celeriac import errors, exceptions
+from celeriac.errors import ContentDisallowed, DecodeError, EncodeError, SecurityError, WorkerLostError
 from celeriac.wire import failure, outcome
 
 DONE = datetime(2030, 1, 1, tzinfo=UTC)
@@ -97,7 +99,7 @@ def there_and_back(error: BaseException) -> BaseException:
 
 class TestFailures:
     @pytest.mark.parametrize(
-        "error", [Custom("a", 1), Outer.Inner("x"), KeyError("k"), Custom(), SystemExit(3)], ids=repr
+        "error", [Custom("a", 1), Outer.Inner("x"), KeyError("k"), Custom(), GeneratorExit()], ids=repr
     )
     def test_there_and_back(self, error: BaseException) -> None:
         back = there_and_back(error)
@@ -108,6 +110,46 @@ class TestFailures:
         back = there_and_back(Particular(5, why="so"))
         assert type(back) is Particular
         assert str(back) == "5: so"
+
+    @pytest.mark.parametrize(
+        ("error", "how"),
+        [
+            (SystemExit(3), "exitcode 3"),
+            (SystemExit("a text"), "exitcode 1"),
+            (SystemExit(), "exitcode 0"),
+            (KeyboardInterrupt(), "KeyboardInterrupt"),
+        ],
+    )
+    def test_what_would_end_the_process_that_asks(self, error: BaseException, how: str) -> None:
+        assert failure.to_wire(error)["exc_module"] == "billiard.exceptions"  # the very fields of Celery's prefork pool
+        back = there_and_back(error)
+        assert type(back) is WorkerLostError
+        assert str(back) == f"Worker exited prematurely: {how}."
+
+    def test_one_that_cannot_be_shown_without_its_init_has_a_stand_in(self) -> None:
+        back = there_and_back(HTTPError("http://here", 404, "not found", Message(), None))
+        assert (type(back).__module__, type(back).__qualname__) == ("urllib.error", "HTTPError")
+        assert str(back) == ""
+        assert repr(back) == "HTTPError()"
+
+    def test_what_a_stock_worker_wrapped_since_it_does_not_pickle(self) -> None:
+        wrapped = [__name__, "Particular", ["5: so"], "Particular(…)"]
+        stored = {
+            "exc_type": "UnpickleableExceptionWrapper",
+            "exc_module": "celery.utils.serialization",
+            "exc_message": wrapped,
+        }
+        back = failure.from_wire(stored)
+        assert type(back) is Particular
+        assert str(back) == "5: so"
+        unlike = failure.from_wire({**stored, "exc_message": [1, 2, 3, 4]})
+        assert type(unlike).__name__ == "UnpickleableExceptionWrapper"
+
+    @pytest.mark.parametrize("name", ["SoftTimeLimitExceeded", "TimeLimitExceeded", "Terminated", "WorkerLostError"])
+    def test_billiards_errors_are_ours(self, name: str) -> None:
+        back = failure.from_wire({"exc_type": name, "exc_module": "billiard.exceptions", "exc_message": [3]})
+        assert type(back) is getattr(exceptions, name)
+        assert failure.to_wire(type(back)(3))["exc_module"] == "billiard.exceptions"
 
     def test_a_class_that_is_not_here_has_a_stand_in(self) -> None:
         stored = {"exc_type": "Some.Error", "exc_module": "not.here", "exc_message": ["a", 1]}
