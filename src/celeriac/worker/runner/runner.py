@@ -72,6 +72,9 @@ class Runner:
         self._alone = True
         #: Sent and not yet answered: taken back if the broker refuses them (it keeps them itself if it is cut off).
         self._sent: list[Settlement] = []
+        #: The receipt that is acknowledged before its run, and whether the broker said that it is not ours.
+        self._acknowledging = 0
+        self._denied = False
         self._stopping = False
         self._quiet = False
         self._woken = True
@@ -154,6 +157,7 @@ class Runner:
         self._desk.turn()
         if turn.refused:
             logger.warning("%d settlements were refused: those messages are no longer ours", len(turn.refused))
+            self._denied = self._denied or self._acknowledging in turn.refused
         return turn
 
     def _take(self, turn: Turn) -> None:
@@ -181,11 +185,9 @@ class Runner:
             while held:
                 work = held[0]
                 if work.early or is_long(work.task.name):
-                    self._flush(work)
-                    if not held or held[0] is not work:
-                        return
+                    self._flush()
                     now = self._clock()
-                if not self._may_start(work.delivery.receipt, now):
+                if not self._may_start(work.delivery.receipt, now) or (work.early and not self._acknowledge(work)):
                     held.popleft()
                     continue
                 held.popleft()
@@ -199,19 +201,29 @@ class Runner:
             self._flusher.rest()
             self._desk.start(0, now)
 
-    def _flush(self, work: Admitted) -> None:
-        """Before a body that may take long: what is finished goes out; an early acknowledgement is waited for."""
-        if self._in_flight and (self._outcomes or work.early):
+    def _flush(self) -> None:
+        """Before a body that may take long: what is finished goes out."""
+        if self._in_flight and self._outcomes:
             self._take(self._receive())
-        if work.early:
+        if self._outcomes:
+            self._send(0)
+
+    def _acknowledge(self, work: Admitted) -> bool:
+        """Before the run, for good: the message is nowhere else afterwards. Returns whether it was ours.
+
+        Only once it may start, and says so: a give-back under way would find it gone, and the board would say that it
+        went back. And handed over once, however late the answer: a second one would be refused as if it were not ours.
+        """
+        if self._in_flight:
+            self._take(self._receive())
+        receipt = work.delivery.receipt
+        if self._acknowledging != receipt:
+            self._acknowledging, self._denied = receipt, False
             self._outcomes.append(Settlement(work.delivery))
-            self._send(0)
-            turn = self._receive()
-            if work.delivery.receipt in turn.refused:
-                self._held.popleft()
-            work.acknowledge()
-        elif self._outcomes:
-            self._send(0)
+        self._send(0)
+        self._take(self._receive())
+        work.acknowledge()
+        return not self._denied
 
     def _may_start(self, receipt: int, now: float) -> bool:
         """Whether the delivery is still ours and our lease good; waits while the answer is being found out.
@@ -273,7 +285,7 @@ class Runner:
             self._run_held()
             if self._outcomes:
                 self._send(0)
-                self._receive()
+                self._take(self._receive())
         finally:
             self._line.say("quarantined", ran=ran)
 
