@@ -38,6 +38,10 @@ def kill(pids: list[int]) -> None:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
+    until_dead(pids)
+
+
+def until_dead(pids: list[int]) -> None:
     until(lambda: not any(_lives(pid) for pid in pids), within=10, what=f"{pids} are dead")
 
 

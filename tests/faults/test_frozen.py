@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.faults import nodes
-from tests.faults.world import World, supervisor_of
+from tests.faults.world import SLACK, World, supervisor_of
 from tests.processes import Node, until
 
 TASKS = 2000
@@ -92,7 +92,7 @@ def _freeze(world: World, victim: Node, what: str) -> list[int]:
 def _until_taken(world: World, victim: Node) -> None:
     until(
         lambda: victim.pid not in map(supervisor_of, world.leases()),
-        within=2 * world.lease + 0.5,
+        within=2 * world.lease + SLACK,
         what="the other node has taken the frozen one's lease",
     )
 

@@ -41,10 +41,12 @@ def _kill_supervisor(world: World, kept: nodes.KeptNode) -> None:
     """Its children must end by themselves."""
     node = kept.wait_restarted(kept.starts)
     members = node.members()
+    starts = kept.starts
     os.kill(node.pid, signal.SIGKILL)
-    kept.wait_restarted(kept.starts + 1)
+    nodes.until_dead(members)
     # Another node takes the work over only after a lease: what has a result now got it from the dead.
     world.account.note("kill -9 of a supervisor", members)
+    kept.wait_restarted(starts + 1)
 
 
 def _kill_node(world: World, kept: nodes.KeptNode) -> None:

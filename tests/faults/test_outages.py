@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -57,7 +57,7 @@ def locked(path: Path) -> Iterator[None]:
     ],
 )
 def test_redis_away_while_tasks_run(
-    how: Callable[[RedisServer], Iterator[None]],
+    how: Callable[[RedisServer], AbstractContextManager[None]],
     seconds: float,
     new_world: Callable[..., World],
     new_redis: Callable[..., RedisServer],
@@ -73,7 +73,7 @@ def test_queue_file_locked_while_tasks_run(new_world: Callable[..., World], tmp_
     _away(world, lambda: locked(path), 1.5 * LEASE)
 
 
-def _away(world: World, outage: Callable[[], Iterator[None]], seconds: float) -> None:
+def _away(world: World, outage: Callable[[], AbstractContextManager[None]], seconds: float) -> None:
     """Tasks end during the outage and after it; more wait behind them."""
     world.keep(nodes=2)
     world.send([BODY, BODY, seconds / 2, seconds / 4])
