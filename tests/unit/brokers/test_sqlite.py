@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -231,6 +232,36 @@ def test_a_forked_child_begins_anew_and_the_parent_goes_on(opens: Open, path: Pa
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     _publish(broker)
     assert _ready(broker) == 3
+
+
+def test_a_child_forked_while_other_threads_publish_can_publish(opens: Open) -> None:
+    """SQLite counts locks by process: within another thread's step the child would find the file locked for ever."""
+    broker = opens(publish_timeout=1.0)
+    done = threading.Event()
+
+    def publish_on() -> None:
+        while not done.is_set():
+            _publish(broker, 20)
+
+    threads = [threading.Thread(target=publish_on) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(10):
+            child = os.fork()
+            if child == 0:
+                status = 1
+                try:
+                    _publish(broker)
+                    status = 0
+                finally:
+                    os._exit(status)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    _publish(broker)
 
 
 # -- space ------------------------------------------------------------------------------------------------------------

@@ -50,6 +50,10 @@ _SPARE_PAGES = 4096
 #: Cuts off 4 MB.
 _VACUUM = "PRAGMA incremental_vacuum(1024)"
 
+#: Seconds that a fork waits for other threads' steps; more only where another process holds the file, and then no step
+#: holds it here.
+_FORK_PATIENCE = 1.0
+
 SYNCHRONOUS = ("NORMAL", "FULL", "OFF")
 
 
@@ -363,10 +367,28 @@ def database(path: Path, synchronous: str) -> Database:
         return found
 
 
+#: Per forking thread, `locks`: what `_before_fork` took.
+_forking = threading.local()
+
+
+def _before_fork() -> None:
+    """Let the steps of other threads end. SQLite counts locks by process: a child born within a step would find the
+    file locked for ever, by a connection whose thread it does not have."""
+    _forking.locks = [known._lock for known in list(_databases) if known._lock.acquire(timeout=_FORK_PATIENCE)]
+
+
+def _forked_from() -> None:
+    """In the parent."""
+    for lock in _forking.locks:
+        lock.release()
+    _forking.locks = []
+
+
 def _forked() -> None:
     """In a forked child: begin anew, and leak what was inherited, so that not even the interpreter's end closes it."""
     global _guard
     _guard = threading.Lock()
+    _forking.locks = []
     for known in _databases:
         if known._connection is not None:
             import ctypes  # heavy, and needed only where a program forks with the queue in use
@@ -375,4 +397,4 @@ def _forked() -> None:
         known._fresh()
 
 
-os.register_at_fork(after_in_child=_forked)
+os.register_at_fork(before=_before_fork, after_in_parent=_forked_from, after_in_child=_forked)
