@@ -44,7 +44,7 @@ def run(options: WorkerOptions) -> int:
     if plan is None:
         template.close()
         return EX_FAILED
-    return supervise(options, plan, board, template, lambda: _again(options, board))
+    return supervise(options, plan, board, template, lambda: Template(options, board))
 
 
 def _hear(template: Template) -> Plan | None:
@@ -61,10 +61,3 @@ def _hear(template: Template) -> Plan | None:
                 return None
     sys.stderr.write("celeriac: the template process ended before the app was loaded\n")
     return None
-
-
-def _again(options: WorkerOptions, board: Board) -> Template:
-    """Another template; if the app cannot be loaded any more, its end of file says so to the supervisor."""
-    template = Template(options, board)
-    _hear(template)
-    return template

@@ -97,6 +97,8 @@ class Supervisor:
         self._board = board
         self._template = template
         self._new_template = new_template
+        #: Whether the template has said hello: a new one loads the app while the loop goes on.
+        self._loaded = True
         self._post = post
         self._on_ready: Callable[[], None] | None = on_ready
         self._selector = selectors.DefaultSelector()
@@ -199,7 +201,10 @@ class Supervisor:
             self._unsettled.add(consumer)
             self._upkeep.retire(consumer)
             return
-        line = self._template.fork(slot, consumer)
+        if self._template.line.closed:
+            self._template, self._loaded = self._new_template(), False
+            self._watch_template()
+        line = self._template.fork(slot, consumer)  # one that still loads reads it when it has done so
         handle = RunnerHandle(slot=slot, consumer=consumer, line=line, since=time.monotonic())
         self._runners[slot] = handle
         self._selector.register(line, selectors.EVENT_READ, lambda: self._runner_said(handle))
@@ -220,8 +225,6 @@ class Supervisor:
             self._selector.unregister(handle.line)
             handle.line.close()
             self._doorbell.busy(handle.slot)
-            if self._template.line.closed:
-                self._runner_ended(handle, None)
 
     def _runner_ready(self, handle: RunnerHandle) -> None:
         handle.mode = Mode.READY
@@ -260,7 +263,6 @@ class Supervisor:
             self._upkeep.bury(handle.consumer, running, how, on_purpose=on_purpose, definite=definite)
         self._command(self._quarantine.gone(handle.slot))
         self._last_end = time.monotonic()
-        self._replace(handle, status)
 
     def _ended_with_us(self, status: int | None) -> bool:
         """A service manager sends SIGTERM to every process of the service at once: no task is to blame for that."""
@@ -276,16 +278,16 @@ class Supervisor:
             else:  # a message that kills at once must not make a storm of forks
                 self._respawn[handle.slot] = time.monotonic() + 0.2
         else:
-            self._falsely_started(handle.slot)
+            self._falsely_started([handle.slot])
 
-    def _falsely_started(self, slot: int) -> None:
+    def _falsely_started(self, slots: list[int]) -> None:
         self._false_starts += 1
         if self._false_starts >= FALSE_STARTS and self._stopping_since is None:
             logger.critical("%d runners in a row died before they were ready: giving up", self._false_starts)
             self._exit_code = 70
             self._stop_cold()
         else:
-            self._respawn[slot] = time.monotonic() + min(5.0, 0.2 * 2**self._false_starts)
+            self._respawn |= dict.fromkeys(slots, time.monotonic() + min(5.0, 0.2 * 2**self._false_starts))
 
     def settled(self, consumer: str) -> None:
         """Upkeep: the broker knows that this consumer is gone."""
@@ -327,6 +329,10 @@ class Supervisor:
                 self._forked(more)
             elif word == "exited":
                 self._exited(more)
+            elif word == "hello":
+                self._loaded = True
+            elif word == "failed":
+                logger.error("the app cannot be loaded any more:\n%s", more["error"])
         if self._template.line.closed:
             self._template_lost()
 
@@ -341,9 +347,10 @@ class Supervisor:
         for handle in list(self._runners.values()):
             if handle.pid == more["pid"]:
                 self._runner_ended(handle, more["status"])
+                self._replace(handle, more["status"])
 
     def _template_lost(self) -> None:
-        """Its runners die with it; a new one is started and they with it."""
+        """Its runners die with it. The first of their successors brings a new one."""
         logger.error("the template process is gone: starting anew")
         self._selector.unregister(self._template.line)
         self._template.close()
@@ -353,9 +360,11 @@ class Supervisor:
         for handle in handles:
             handle.kill("its template died")
             self._runner_ended(handle, None, definite=definite)
-        if self._stopping_since is None:
-            self._template = self._new_template()
-            self._watch_template()
+        if any(handle.mode is Mode.READY for handle in handles):
+            for handle in handles:
+                self._spawn(handle.slot)
+        else:  # one false start, however many runners it was to have
+            self._falsely_started([handle.slot for handle in handles])
 
     # -- stopping ----------------------------------------------------------------------------------------------------
 
@@ -374,6 +383,8 @@ class Supervisor:
     def _stop_warm(self) -> None:
         self._stopping_since = time.monotonic()
         self._respawn.clear()
+        if not self._loaded:  # its runners do not exist yet: nothing can be told to stop
+            self._template.process.kill()
         for handle in self._runners.values():
             handle.line.say("stop")
             receipt, _, _ = self._board.running(handle.slot)
