@@ -223,8 +223,9 @@ class Broker(Protocol):
         """Make the queues known as stock peers expect. Idempotent."""
         ...
 
-    def publish(self, messages: Sequence[Outgoing]) -> None:
-        """Returns when the broker has them all, in order. Raises: OperationalError within the publish deadline."""
+    def publish(self, messages: Sequence[Outgoing], timeout: float | None = None) -> None:
+        """Returns when the broker has them all, in order. Raises: OperationalError within the publish deadline, or
+        within `timeout` seconds if that is sooner."""
         ...
 
     # -- consumers and leases -------------------------------------------------------------------------------

@@ -323,7 +323,7 @@ class MemoryBroker:
             for name in queues:
                 self.state.queue(name)
 
-    def publish(self, messages: Sequence[Outgoing]) -> None:
+    def publish(self, messages: Sequence[Outgoing], timeout: float | None = None) -> None:
         with self.lock:
             self.state.publish(messages)
 

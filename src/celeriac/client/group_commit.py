@@ -17,8 +17,8 @@ from time import monotonic
 from ..brokers.base import Outgoing
 from ..errors import OperationalError
 
-#: Sends messages to the broker in one round trip.
-Send = Callable[[Sequence[Outgoing]], None]
+#: Sends messages to the broker in one round trip, by an instant of the monotonic clock.
+Send = Callable[[Sequence[Outgoing], float], None]
 
 
 class _Ticket:
@@ -66,7 +66,7 @@ class GroupCommit:
                 else:
                     alone = self._busy = True
             if ticket is None:
-                self._send(messages)
+                self._send(messages, deadline)
         finally:
             if alone:
                 self._hand_over()
@@ -79,7 +79,7 @@ class GroupCommit:
             if not ticket.done:
                 if monotonic() >= deadline:
                     raise self._too_late(ticket)
-                self._lead(ticket)
+                self._lead(ticket, deadline)
         except BaseException:  # a KeyboardInterrupt while waiting must not take the lead with it
             self._abandon(ticket)
             raise
@@ -100,11 +100,11 @@ class GroupCommit:
                 ticket.leads = False
                 self._pass_lead()
 
-    def _lead(self, mine: _Ticket) -> None:
+    def _lead(self, mine: _Ticket, deadline: float) -> None:
         riders = self._board(mine)
         error: BaseException | None = None
         try:
-            self._send([m for ticket in riders for m in ticket.messages])
+            self._send([m for ticket in riders for m in ticket.messages], deadline)
         except Exception as raised:
             error = raised
         except BaseException:  # the interrupt is this thread's own; the others learn what it means for them

@@ -93,24 +93,31 @@ class Publisher:
         """
         conf = self._app.conf
         limit = conf.publish_timeout if timeout is None else min(timeout, conf.publish_timeout)
-        deadline = monotonic() + limit
+        began = monotonic()
+        deadline = began + limit
         try:
             self._commit.publish(messages, deadline)
         except OperationalError as error:
             retries = conf.task_publish_retry if retry is None else retry
             policy = {**(conf.task_publish_retry_policy or {}), **(retry_policy or {})}
-            self._try_again(messages, deadline, error, policy if retries else None)
+            self._try_again(messages, began, deadline, error, policy if retries else None)
 
     def _try_again(
-        self, messages: Sequence[Outgoing], deadline: float, error: OperationalError, policy: Mapping[str, Any] | None
+        self,
+        messages: Sequence[Outgoing],
+        began: float,
+        deadline: float,
+        error: OperationalError,
+        policy: Mapping[str, Any] | None,
     ) -> None:
         tries = 1
         while policy is not None and self._may_repeat(error):
-            wait = _interval(policy, tries)
-            if wait is None or monotonic() + wait >= deadline:
+            wait, now = _interval(policy, tries), monotonic()
+            # A server that accepts connections and says nothing costs each try the same: the next one must fit in.
+            if wait is None or now + wait + (now - began) >= deadline:
                 break
             self._sleep(wait)
-            tries += 1
+            tries, began = tries + 1, monotonic()
             try:
                 self._commit.publish(messages, deadline)
             except OperationalError as again:
@@ -131,8 +138,8 @@ class Publisher:
         made.unsent = error.unsent
         return made
 
-    def _send(self, messages: Sequence[Outgoing]) -> None:
-        self._app.broker.publish(messages)
+    def _send(self, messages: Sequence[Outgoing], deadline: float) -> None:
+        self._app.broker.publish(messages, max(0.0, deadline - monotonic()))
 
     @property
     def largest_batch(self) -> int:

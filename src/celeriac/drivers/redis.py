@@ -246,14 +246,16 @@ class Link:
                 try:
                     return self._connect_to(family, target, deadline)
                 except OSError as error:  # ssl.SSLError is one
-                    # The first failure tells most: `localhost` is tried as ::1 and then as 127.0.0.1.
-                    failure = failure or error
+                    # The first failure tells most (`localhost` is tried as ::1 and then as 127.0.0.1), except that
+                    # "refused" at one address says nothing about a server that answers badly at the other.
+                    if failure is None or isinstance(failure, ConnectionRefusedError):
+                        failure = error
         except OSError as error:  # the name does not resolve
             failure = error
-        raise OperationalError(
-            f"cannot reach Redis at {self.address.text} ({_reason(failure)}): "
-            f"is the server running there, and is {self.address.setting} right?"
-        ) from failure
+        advice = f"is the server running there, and is {self.address.setting} right?"
+        if self.address.tls is not None and not isinstance(failure, ConnectionRefusedError):
+            advice = f"does it speak TLS there, and are ssl_ca_certs and ssl_cert_reqs of {self.address.setting} right?"
+        raise OperationalError(f"cannot reach Redis at {self.address.text} ({_reason(failure)}): {advice}") from failure
 
     def _connect_to(self, family: int, target: Any, deadline: float) -> socket.socket:
         sock = socket.socket(family, socket.SOCK_STREAM)

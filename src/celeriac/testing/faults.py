@@ -177,8 +177,8 @@ class FaultyBroker:
     def declare(self, queues: Sequence[str]) -> None:
         self._do("declare", lambda: self.broker.declare(queues))
 
-    def publish(self, messages: Sequence[Outgoing]) -> None:
-        self._do("publish", lambda: self.broker.publish(messages))
+    def publish(self, messages: Sequence[Outgoing], timeout: float | None = None) -> None:
+        self._do("publish", lambda: self.broker.publish(messages, timeout))
 
     def enlist(self, consumer: str, queues: Sequence[str]) -> None:
         self._do("enlist", lambda: self.broker.enlist(consumer, queues))

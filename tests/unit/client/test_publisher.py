@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from time import monotonic
@@ -29,12 +30,14 @@ class Line:
 
     def __init__(self) -> None:
         self.trips: list[list[Any]] = []
+        self.deadlines: list[float] = []
         self.arrived = threading.Semaphore(0)
         self._gate = threading.Semaphore(0)
         self.failures: list[BaseException | None] = []
 
-    def send(self, messages: Sequence[Outgoing]) -> None:
+    def send(self, messages: Sequence[Outgoing], deadline: float) -> None:
         self.trips.append([m.message.headers["n"] for m in messages])
+        self.deadlines.append(deadline)
         self.arrived.release()
         assert self._gate.acquire(timeout=SOON)
         failure = self.failures.pop(0) if self.failures else None
@@ -131,6 +134,19 @@ def test_at_the_deadline_what_stands_in_line_was_not_sent() -> None:
     assert door.trips == [[0], [2]]
 
 
+def test_a_trip_ends_by_the_deadline_of_who_leads_it() -> None:
+    door = Line()
+    commit = GroupCommit(door.send)
+    began = monotonic()
+    first = Call(commit, 0, timeout=1000)
+    door.await_trip()
+    second = Call(commit, 1, timeout=500)
+    in_line(commit, 1)
+    door.open(2)
+    assert (first.join(), second.join()) == (None, None)
+    assert [round(deadline - began, -2) for deadline in door.deadlines] == [1000, 500]
+
+
 def test_an_interrupted_waiter_does_not_take_the_lead_with_it() -> None:
     door = Line()
     commit = GroupCommit(door.send)
@@ -168,7 +184,7 @@ class _Interrupting(tuple[Outgoing, ...]):
 
 def test_many_threads_lose_and_double_nothing() -> None:
     got: list[int] = []
-    commit = GroupCommit(lambda messages: got.extend(m.message.headers["n"] for m in messages), largest=7)
+    commit = GroupCommit(lambda messages, _: got.extend(m.message.headers["n"] for m in messages), largest=7)
 
     def work(start: int) -> None:
         for n in range(start, start + 200):
@@ -191,7 +207,7 @@ def test_a_forked_child_publishes_though_its_parent_was_publishing() -> None:
     pid = os.fork()
     if pid == 0:  # pragma: no cover - another process
         sent: list[int] = []
-        commit._send = lambda messages: sent.append(len(messages))
+        commit._send = lambda messages, _: sent.append(len(messages))
         commit.publish((message(1),), monotonic() + 1)
         os._exit(0 if sent == [1] else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
@@ -211,7 +227,7 @@ class Flaky:
         self.tries = 0
         app.opened._made["broker"] = self
 
-    def publish(self, messages: Sequence[Outgoing]) -> None:
+    def publish(self, messages: Sequence[Outgoing], timeout: float | None = None) -> None:
         self.tries += 1
         if self.failures:
             raise self.failures.pop(0)
@@ -300,6 +316,17 @@ def test_delay_with_no_broker_raises_in_bounded_time(app: Celery) -> None:
     with pytest.raises(OperationalError):
         f.delay()
     assert monotonic() - began < 2
+
+
+def test_a_server_that_says_nothing_is_not_tried_beyond_the_timeout() -> None:
+    app = Celery("mute", broker="redis://127.0.0.1/0", set_as_current=False)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        app.conf.broker_url = f"redis://127.0.0.1:{mute.getsockname()[1]}/0"
+        app.conf.update(publish_timeout=1.2, broker_connection_timeout=0.8)
+        began = monotonic()
+        with pytest.raises(OperationalError, match="did not answer in time"):
+            app.send_task("any")
+        assert monotonic() - began < 1.5  # two tries would take 1.6
 
 
 def test_prepare_sends_nothing(app: Celery, sent: Callable[..., list[Message]]) -> None:

@@ -345,7 +345,7 @@ def test_send_many_takes_as_few_round_trips_as_the_broker_allows(app: Celery) ->
     def f(n: int) -> None: ...
 
     publisher = app.publisher
-    publisher._commit._send = lambda messages: sizes.append(len(messages))
+    publisher._commit._send = lambda messages, _: sizes.append(len(messages))
     largest = app.broker.capabilities.largest_batch
     f.send_many((n,) for n in range(largest + 5))
     assert sizes == [largest, 5]
@@ -357,7 +357,7 @@ def test_send_many_tells_how_many_had_been_sent(app: Celery) -> None:
     @app.task
     def f(n: int) -> None: ...
 
-    def fail_second(messages: Any) -> None:
+    def fail_second(messages: Any, deadline: float) -> None:
         trips.append(len(messages))
         if len(trips) == 2:
             raise OperationalError("gone")

@@ -78,11 +78,12 @@ class RedisBroker:
         if commands:
             self._pool.run(*commands, timeout=self._timeout)
 
-    def publish(self, messages: Sequence[Outgoing]) -> None:
-        deadline = monotonic() + self._publish_timeout
+    def publish(self, messages: Sequence[Outgoing], timeout: float | None = None) -> None:
+        limit = self._publish_timeout if timeout is None else min(timeout, self._publish_timeout)
+        deadline = monotonic() + limit
         commands = self._pushes(messages)
         try:
-            link = self._pool.take(self._publish_timeout)
+            link = self._pool.take(limit)
         except OperationalError as error:
             error.unsent = True
             raise

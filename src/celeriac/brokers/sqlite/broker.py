@@ -57,8 +57,8 @@ class SQLiteBroker:
 
     # -- steps, for this package --------------------------------------------------------------------------------
 
-    def write(self, work: Callable[[Step], T]) -> T:
-        return self._database.write(work, self._timeout)
+    def write(self, work: Callable[[Step], T], timeout: float | None = None) -> T:
+        return self._database.write(work, self._timeout if timeout is None else min(timeout, self._timeout))
 
     def read(self, work: Callable[[Step], T]) -> T:
         return self._database.read(work, self._timeout)
@@ -75,12 +75,12 @@ class SQLiteBroker:
     def declare(self, queues: Sequence[str]) -> None:
         self.write(lambda step: numbers_of(step, queues))
 
-    def publish(self, messages: Sequence[Outgoing]) -> None:
+    def publish(self, messages: Sequence[Outgoing], timeout: float | None = None) -> None:
         if not messages:
             return
         parcels = pack(messages)
         try:
-            self.write(lambda step: enqueue(step, parcels))
+            self.write(lambda step: enqueue(step, parcels), timeout)
         except OperationalError as error:
             error.unsent = True  # a transaction that failed has left nothing behind
             raise
