@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from ..backends.base import Backend
 from ..brokers.base import Consumer, Settlement, Shelf, Turn
+from ..errors import OperationalError
 
 
 class Settler:
@@ -25,12 +26,16 @@ class Settler:
         self, settlements: Sequence[Settlement], limit: int, max_bytes: int = 0, shelf: Shelf = Shelf.READY
     ) -> None:
         """As `Consumer.send`. Raises: OperationalError, with nothing acknowledged that was not stored; the next `send`
-        begins with what could not be stored."""
+        begins with what could not be stored. After any other error the settlements are the caller's, as before."""
         if self._backend is not None:
-            settlements = self._kept = [*self._kept, *settlements]
+            settlements = [*self._kept, *settlements]
             records = [settlement.record for settlement in settlements if settlement.record is not None]
-            if records:
-                self._backend.put_many(records)
+            try:
+                if records:
+                    self._backend.put_many(records)
+            except OperationalError:
+                self._kept = settlements
+                raise
             self._kept = []
         self.consumer.send(settlements, limit, max_bytes=max_bytes, shelf=shelf)
 

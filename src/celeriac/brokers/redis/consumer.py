@@ -82,6 +82,8 @@ class RedisConsumer:
         self._calls: list[Call] = []
         #: Answered on the way back, still to be handed out.
         self._found: list[Answer] = []
+        #: One of several calls was refused and all were dropped: another may have reserved something.
+        self._dropped = False
 
     # -- the port -------------------------------------------------------------------------------------------
 
@@ -194,8 +196,9 @@ class RedisConsumer:
             if isinstance(reply, ReplyError):
                 raise self._failure(link, reply)
         answers = [read(reply, self._queues) for reply in replies]
-        if any(answer.repeated for answer in answers):
+        if self._dropped or any(answer.repeated for answer in answers):
             answers.append(self._adopted(link, answers))
+            self._dropped = False
         # Only now, with everything here: what is noted as seen is never looked for again.
         for answer in answers:
             self._note(answer)
@@ -218,6 +221,7 @@ class RedisConsumer:
             # Refused for the time being and nothing done: the call goes out again with the next connection.
             link.close()
             return error
+        self._dropped = len(self._calls) > 1
         self._calls, self._found = [], []
         if isinstance(error, FencedError):
             return FencedError(f"the lease of {self.name} is gone")

@@ -126,6 +126,9 @@ class SQLiteConsumer:
             self._unsettled.clear()
         except OperationalError as error:
             self._answer = error
+        except CeleriacError as error:  # refused, and nothing done: what was sent now is the caller's again
+            self._answer = error
+            del self._unsettled[len(self._unsettled) - len(settlements) :]
 
     def receive(self) -> Turn:
         answer, self._answer = self._answer, None

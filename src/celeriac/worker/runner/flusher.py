@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 
 from ...brokers.base import Settlement
-from ...errors import CeleriacError
 from ..settler import Settler
 
 logger = logging.getLogger("celeriac.worker.flusher")
@@ -62,7 +61,7 @@ class Flusher(threading.Thread):
             if self._settler is None:
                 self._settler = self._connect()
             self._settler.settle(taken)
-        except CeleriacError as error:
+        except Exception as error:  # whatever it is: what was taken must not go with this thread
             # The main thread sends them when its body has ended: repeated, a settlement is refused or the same again.
             logger.debug("could not send %d outcomes from beside the task: %s", len(taken), error)
             if self._settler is not None:

@@ -22,6 +22,7 @@ from ..settler import Settler
 from ..supervisor.board import PENDING, Desk
 from .flusher import Flusher
 from .read_ahead import ReadAhead
+from .sift import sift
 
 logger = logging.getLogger("celeriac.worker.runner")
 
@@ -75,6 +76,8 @@ class Runner:
         #: The receipt that is acknowledged before its run, and whether the broker said that it is not ours.
         self._acknowledging = 0
         self._denied = False
+        #: The broker refused outcomes as a whole: which of them is at fault must be found out.
+        self._refused = False
         self._stopping = False
         self._quiet = False
         self._woken = True
@@ -106,7 +109,9 @@ class Runner:
     # -- one turn ----------------------------------------------------------------------------------------------------
 
     def _turn(self) -> None:
-        if self._held:
+        if self._refused:
+            self._sift()
+        elif self._held:
             if self._may_ask_ahead():
                 self._send(self._read_ahead.limit())
             self._run_held()
@@ -298,12 +303,27 @@ class Runner:
         self._desk.turn()  # looking for them is a turn as well: killed for it, we would take what is finished with us
         self._in_flight = False
         if not isinstance(error, OperationalError):
-            self._outcomes[:0] = self._sent  # refused as a whole (no memory left, say): still ours to settle
+            self._outcomes[:0] = self._sent  # refused as a whole: still ours to settle
+            self._refused = True
         self._sent = []
         self._woken = True
         pause = PAUSE[min(self._failures, len(PAUSE) - 1)]
         self._failures += 1
         self._obey(pause)
+
+    def _sift(self) -> None:
+        outcomes = self._flusher.take()
+        try:
+            sift(outcomes, self._settle)
+            self._refused = False
+        finally:
+            self._outcomes[:0] = outcomes
+
+    def _settle(self, settlements: list[Settlement]) -> None:
+        """Wait for the answer; reserve nothing."""
+        self._asked, self._alone = 0, not self._held
+        self._settler.send(settlements, 0)
+        self._take(self._receive())
 
     def _finish(self) -> None:
         """Give back what has not started, settle what has ended; after some attempts recovery does it."""
@@ -312,6 +332,8 @@ class Runner:
                 if self._in_flight:
                     self._take(self._receive())
                 self._hand_back()
+                if self._refused:
+                    self._sift()
                 if self._outcomes:
                     self._send(0)
                     self._receive()
