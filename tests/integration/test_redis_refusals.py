@@ -45,6 +45,17 @@ def test_one_is_set_aside_and_the_others_are_settled(broker: RedisBroker, redis_
     assert broker.count(["celery"])["celery"].in_flight == 0
 
 
+def test_an_id_that_no_server_takes(broker: RedisBroker) -> None:
+    broker.publish([outgoing("a"), outgoing("b")])
+    consumer = broker.consumer("me", ["celery"])
+    first, second = turn(consumer, limit=2).deliveries
+    with pytest.raises(BrokerError):
+        turn(consumer, [done(first), done(second, task_id="\ud800")])
+    sift(outcomes := [done(first), done(second, task_id="\ud800")], lambda some: [turn(consumer, some)].clear())
+    assert outcomes == []
+    assert [letter.reason for letter in broker.dead_letters(["celery"])] == ["unsettled"]
+
+
 def test_nothing_is_set_aside_where_everything_is_refused(broker: RedisBroker) -> None:
     broker.publish([outgoing("a")])
     consumer = broker.consumer("me", ["celery"])

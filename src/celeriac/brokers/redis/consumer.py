@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from ...drivers.redis import Command, Link, Pool, ReplyError, Word
 from ...drivers.redis_script import is_missing
-from ...errors import FencedError, OperationalError
+from ...errors import BrokerError, FencedError, OperationalError
 from ..base import Delivery, Outgoing, Settlement, Shelf, Turn
 from .calls import MOST_ITEMS, Answer, Call, Writer, read
 from .layout import Layout, read_record
@@ -101,7 +101,10 @@ class RedisConsumer:
         link = self._link
         if self._results() is not self._located:
             self._prepare()
-        added = self._writer.parts(settlements, self._joined)
+        try:
+            added = self._writer.parts(settlements, self._joined)
+        except ValueError as error:
+            raise BrokerError(f"a settlement cannot be written: {error}") from error
         for call in added:
             self._number += 1
             call.number = self._number
@@ -158,7 +161,11 @@ class RedisConsumer:
         )
 
     def _transmit(self, link: Link, calls: Sequence[Call]) -> None:
-        link.send(*[self._command(call) for call in calls], deadline=monotonic() + self._timeout)
+        try:
+            link.send(*[self._command(call) for call in calls], deadline=monotonic() + self._timeout)
+        except UnicodeError as error:  # half a character in an id, say; nothing has left
+            self._calls, self._dropped = [], len(self._calls) > 1
+            raise BrokerError(f"a settlement cannot be written: {error}") from error
 
     def _command(self, call: Call) -> Command:
         alone = self._alone

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...drivers.sqlite import Step
-from ...errors import CeleriacError, FencedError, OperationalError
+from ...errors import BrokerError, CeleriacError, FencedError, OperationalError
 from ...wire.message import Record
 from ..base import Delivery, Settlement, Shelf, Turn, Verdict
 from .entry import LOWEST, Parcel, Waiting, enqueue, numbers_of, pack, topic
@@ -126,8 +126,9 @@ class SQLiteConsumer:
             self._unsettled.clear()
         except OperationalError as error:
             self._answer = error
-        except CeleriacError as error:  # refused, and nothing done: what was sent now is the caller's again
-            self._answer = error
+        except (CeleriacError, UnicodeError) as error:  # refused, and nothing done: what was sent is the caller's again
+            refused = error if isinstance(error, CeleriacError) else None
+            self._answer = refused or BrokerError(f"a settlement cannot be written: {error}")
             del self._unsettled[len(self._unsettled) - len(settlements) :]
 
     def receive(self) -> Turn:

@@ -31,9 +31,7 @@ def sift(outcomes: list[Settlement], settle: Callable[[list[Settlement]], None])
                 reason = error
                 logger.error("an outcome is refused for good: %s", error)
         else:
-            logger.critical(
-                "a message cannot even be set aside and stays in flight until this runner ends: %s", reason
-            )
+            logger.critical("a message cannot even be set aside and stays in flight until this runner ends: %s", reason)
 
 
 def _attempts(outcome: Settlement) -> Iterator[Settlement]:
@@ -49,4 +47,4 @@ def _attempts(outcome: Settlement) -> Iterator[Settlement]:
         yield Settlement(
             outcome.delivery, Verdict.DEAD, outcome.record, reason="unsettled", detail=detail, task_id=task_id
         )
-    yield Settlement(outcome.delivery, Verdict.DEAD, reason="unsettled", detail=detail, task_id=outcome.task_id)
+    yield Settlement(outcome.delivery, Verdict.DEAD, reason="unsettled", detail=detail)  # the id itself may be at fault
