@@ -8,6 +8,7 @@ supervisor process   upkeep (leases, due, recovery) | doorbell (waits) | its own
 from __future__ import annotations
 
 import os
+import resource
 import select
 import sys
 
@@ -35,6 +36,7 @@ def run(options: WorkerOptions) -> int:
         from . import solo  # the whole runner, which the other kinds have in processes of their own
 
         return solo.run(options)
+    _make_room(options.concurrency or 0)
     board = Board(max(options.concurrency or 0, _MOST_SLOTS))
     template = Template(options, board)
     # While that process loads the app, this one loads the rest of itself: a third of the time to the first task.
@@ -45,6 +47,15 @@ def run(options: WorkerOptions) -> int:
         template.close()
         return EX_FAILED
     return supervise(options, plan, board, template, lambda: Template(options, board))
+
+
+def _make_room(slots: int) -> None:
+    """A line for each runner is an open file of the supervisor: raise the soft limit where many are asked for."""
+    wanted = 2 * slots + 256
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY != soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _hear(template: Template) -> Plan | None:

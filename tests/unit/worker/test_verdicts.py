@@ -57,3 +57,10 @@ def test_alone_on_a_node_that_died_is_definite() -> None:
 def test_what_a_supervisor_was_passing_on_keeps_its_strikes() -> None:
     (settled,) = verdicts.unharmed([delivery(1, 2, Shelf.SUSPECT)])
     assert (settled.verdict, settled.shelf, settled.strikes) == (Verdict.REQUEUE, Shelf.SUSPECT, 2)
+
+
+def test_a_verdict_survives_an_outage() -> None:
+    judged = Settlement(delivery(1, 2), Verdict.DEAD, reason="lost", strikes=3)
+    first, second = verdicts.resumed([delivery(1, 2), delivery(2, 1, Shelf.SUSPECT)], {1: judged})
+    assert (first.verdict, first.strikes, first.delivery) == (Verdict.DEAD, 3, delivery(1, 2))
+    assert (second.verdict, second.shelf, second.strikes) == (Verdict.REQUEUE, Shelf.SUSPECT, 1)

@@ -77,7 +77,8 @@ class Upkeep(threading.Thread):
         self._events = events
         self._node = node
         self._own = ""
-        self._former: list[str] = []
+        #: Names given up, with the verdicts that had been reached under them, by receipt.
+        self._former: list[tuple[str, dict[int, Settlement]]] = []
         self._incarnation = 0
         self._settler: Settler | None = None
         self._held: dict[str, Held] = {}
@@ -208,7 +209,8 @@ class Upkeep(threading.Thread):
             for order in self._undone:
                 order()
             self._settle_pending()
-            for consumer in [*self._held, *self._former, *([self._own] if self._settler is not None else [])]:
+            former = [name for name, _ in self._former]
+            for consumer in [*self._held, *former, *([self._own] if self._settler is not None else [])]:
                 self._broker.dismiss(consumer, self._queues)
         except CeleriacError as error:
             logger.warning("leaving without telling the broker (what was in flight comes back by itself): %s", error)
@@ -223,7 +225,7 @@ class Upkeep(threading.Thread):
         if self._settler is not None:
             self._settler.close()
             self._settler = None
-            self._former.append(self._own)
+            self._former.append((self._own, {each.delivery.receipt: each for each in self._pending if each.delivery}))
         self._pending.clear()
 
     def _ensure_own(self) -> Settler:
@@ -233,8 +235,9 @@ class Upkeep(threading.Thread):
             self._broker.enlist(self._own, self._queues)
             self._settler = self._settler_for(self._own)
         while self._former:
-            moved = self._broker.recover(self._former[0], self._queues, self._own)
-            self._pending.extend(verdicts.unharmed(moved))
+            name, judged = self._former[0]
+            moved = self._broker.recover(name, self._queues, self._own)
+            self._pending.extend(verdicts.resumed(moved, judged))
             self._former.pop(0)
         return self._settler
 

@@ -9,7 +9,9 @@ that kills are never convicted with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+from msgspec import structs
 
 from ...brokers.base import Delivery, Settlement, Shelf, Verdict
 
@@ -47,6 +49,14 @@ def after_node_death(deliveries: Sequence[Delivery], max_strikes: int, how: str,
 def unharmed(deliveries: Sequence[Delivery]) -> list[Settlement]:
     """What a supervisor held while it was passing it on did not run there: back, with the strikes it has."""
     return [_back(delivery) for delivery in deliveries]
+
+
+def resumed(deliveries: Sequence[Delivery], judged: Mapping[int, Settlement]) -> list[Settlement]:
+    """Found again under a new name after an outage: what had been judged keeps its verdict (by its old receipt)."""
+    return [
+        structs.replace(judged[delivery.was], delivery=delivery) if delivery.was in judged else _back(delivery)
+        for delivery in deliveries
+    ]
 
 
 def _strike(delivery: Delivery, max_strikes: int, how: str, convict: Convict, *, definite: bool) -> Settlement:
