@@ -74,10 +74,15 @@ class Link:
         self._refusals = refusals
         self._pid = os.getpid()
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
-        self._poll: Any = None
+        self._poll: Any = select.poll()
         deadline = monotonic() + timeout
-        self._socket: socket.socket | None = self._connect(deadline)
+        sock = self._connect(deadline)
+        self._socket: socket.socket | None = sock
         self._tls = address.tls is not None
+        if not self._tls:
+            # Python's own timeouts cost a system call to set and one to wait before each send and receive.
+            sock.setblocking(False)
+        self._poll.register(sock, select.POLLIN)
         try:
             self._greet(deadline)
         except BaseException:
@@ -91,8 +96,11 @@ class Link:
         data = _pack(commands[0]) if len(commands) == 1 else b"".join(map(_pack, commands))
         sock = self._open_socket()
         try:
-            sock.settimeout(max(deadline - monotonic(), 0.0001))
-            sock.sendall(data)
+            if self._tls:
+                sock.settimeout(max(deadline - monotonic(), 0.0001))
+                sock.sendall(data)
+            else:
+                _send_all(sock, data, deadline)
         except OSError as error:
             raise self._lost(error) from error
         except BaseException:
@@ -182,9 +190,6 @@ class Link:
         sock = self._socket
         if sock is None or self._pid != os.getpid():
             return False
-        if self._poll is None:
-            self._poll = select.poll()
-            self._poll.register(sock, select.POLLIN)
         return not self._poll.poll(0)
 
     @property
@@ -214,7 +219,10 @@ class Link:
         remaining = deadline - monotonic()
         # Even past the deadline what has already arrived is taken: a slow caller is not a slow server.
         try:
-            sock.settimeout(remaining if remaining > 0.0001 else 0.0001)
+            if self._tls:
+                sock.settimeout(remaining if remaining > 0.0001 else 0.0001)
+            elif not self._poll.poll(1000 * remaining if remaining > 0 else 0):
+                raise TimeoutError
             data = sock.recv(_CHUNK)
         except TimeoutError as error:
             if at_most_once:
@@ -368,6 +376,22 @@ class Pool:
         """Close what is idle. Safe twice; a later call connects anew."""
         while self._idle:
             self._idle.pop().close()
+
+
+def _send_all(sock: socket.socket, data: bytes, deadline: float) -> None:
+    """All of it through a socket that does not block. Raises: OSError, TimeoutError at the deadline."""
+    sent = 0
+    while True:
+        try:
+            sent += sock.send(memoryview(data)[sent:] if sent else data)
+        except BlockingIOError:
+            pass
+        if sent == len(data):
+            return
+        poll = select.poll()  # rare: the server reads more slowly than we write
+        poll.register(sock, select.POLLOUT)
+        if not poll.poll(1000 * max(deadline - monotonic(), 0)):
+            raise TimeoutError
 
 
 class _Nothing:
