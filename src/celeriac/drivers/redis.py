@@ -31,6 +31,8 @@ _Push = hiredis.PushNotification
 _pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
 
 _CHUNK = 1 << 16
+#: Seconds that `stay_awake` looks; with one processor the server could not run meanwhile.
+_AWAKE = 0.00008 if (os.cpu_count() or 1) > 1 else 0.0
 _REFUSALS: Refusals = {"": BrokerError}
 #: Between two questions to a server that is loading its data set.
 _LOADING_PAUSE = 0.05
@@ -127,6 +129,13 @@ class Link:
             self.close()
             raise
         return answers
+
+    def stay_awake(self) -> None:
+        """Look for the answer for a moment without going to sleep: being woken costs a short call more than the rest of
+        it (measured: 62 us instead of 100 for one LPUSH, for 10 us more of the processor)."""
+        poll, until = self._poll.poll, monotonic() + _AWAKE
+        while not poll(0) and monotonic() < until:
+            pass
 
     def call(self, *words: Word, timeout: float) -> Any:
         """Send one command, return its answer. Raises: OperationalError, or what the link raises for a refusal."""

@@ -91,6 +91,7 @@ class RedisBroker:
         if fresh:
             commands = [command for queue in fresh for command in self._binding(queue)] + commands
         link.send(*commands, deadline=deadline)
+        link.stay_awake()
         try:
             answers = link.read(len(commands), deadline)
         except OperationalError as error:
