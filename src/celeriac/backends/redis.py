@@ -31,6 +31,8 @@ _STORE = Script(Path(driver.__file__).with_name("redis_final.lua"), Path(__file_
 PROBE = 10.0
 #: Seconds between two looks at a server that cannot push answers and messages on one connection.
 POLL = 0.05
+#: Seconds that connecting may take however short the wait.
+_LEAST_CONNECT = 0.2
 _RECONNECT_PAUSE = 0.1
 
 
@@ -145,7 +147,7 @@ class RedisWatch:
         until = monotonic() + timeout
         while True:
             try:
-                link = self._connected()
+                link = self._connected(until)
                 found = self._listen(link, until) if link.resp3 else self._look(link, until)
                 if found is not None:
                     return found
@@ -188,13 +190,14 @@ class RedisWatch:
 
     # -- reading, one thread --------------------------------------------------------------------------------
 
-    def _connected(self) -> Link:
+    def _connected(self, until: float) -> Link:
         """The link, or a new one on which all that is watched is asked for."""
         with self._lock:
             link = self._link
             if link is not None and not link.closed:
                 return link
-        link = self._pool.connect()
+        # A wait of a second must not take the whole connect deadline, where a server is frozen.
+        link = self._pool.connect(max(until - monotonic(), _LEAST_CONNECT))
         with self._lock:
             self._link, self._away_since = link, None
             self._asked.clear()

@@ -122,7 +122,7 @@ class SoloNode:
                 elif word == "quarantined":
                     self._command(self._quarantine.ran(0, bool(more.get("ran"))))
             if self._stopping and not told:  # here, since a signal's handler may have interrupted a log line
-                logger.warning("Warm shutdown (%s)", self._app.hostname)
+                logger.warning("worker: Warm shutdown (%s)", self._app.hostname)
                 told = True
             receipt, since, _ = self._board.running(0)
             if receipt and (self._stopping or time.monotonic() - since > LONG):

@@ -34,6 +34,10 @@ class Results(Struct, frozen=True):
     prefix: str = ""
 
 
+#: Seconds after which an answer is asked for "at once".
+_JUST = 0.0001
+
+
 class RedisConsumer:
     """`brokers.base.Consumer`. Belongs to one thread at a time; several may share one name (a flusher, a runner)."""
 
@@ -68,6 +72,7 @@ class RedisConsumer:
         #: Tells the server whose call numbers these are.
         self._sender = os.urandom(6).hex()
         self._number = 0
+        self._sent_at = 0.0
         #: The highest receipt seen.
         self._highest = 0
         #: The delivery that runs alone: nothing is reserved beside it while it is held.
@@ -166,6 +171,7 @@ class RedisConsumer:
         except UnicodeError as error:  # half a character in an id, say; nothing has left
             self._calls, self._dropped = [], len(self._calls) > 1
             raise BrokerError(f"a settlement cannot be written: {error}") from error
+        self._sent_at = monotonic()
 
     def _command(self, call: Call) -> Command:
         alone = self._alone
@@ -196,6 +202,8 @@ class RedisConsumer:
 
         Raises: OperationalError (the calls stay, to be sent again), FencedError, BrokerError (they are dropped).
         """
+        if monotonic() - self._sent_at < _JUST:
+            link.stay_awake()  # nothing was done meanwhile: somebody waits for this very message
         replies = link.read(len(calls), monotonic() + self._timeout)
         if any(map(is_missing, replies)):
             replies = self._again(link, calls, replies)

@@ -378,7 +378,8 @@ class Supervisor:
                 self._stop_warm()
 
     def _say_stop(self, how: str) -> None:
-        logger.warning("%s shutdown (%s)", how, self._node)
+        more = "" if how == "Cold" else ": running tasks end first; a second Ctrl-C hands them back now"
+        logger.warning("worker: %s shutdown (%s)%s", how, self._node, more)
 
     def _stop_warm(self) -> None:
         self._stopping_since = time.monotonic()
