@@ -56,6 +56,11 @@ def huey() -> Side:
     return Side(HUEY, 8_000)
 
 
+def ours_napping() -> Side:
+    """Celeriac, with enough tasks of 1 ms for a drain of seconds."""
+    return Side(CELERIAC, 10_000)
+
+
 RATE = (Metric("rate", "/s"),)
 PROCESSES = (Metric("one", "/s", label="1:"), Metric("two", "/s", label="2:"), Metric("ratio", "×", 2))
 TRIP = (Metric("p50", "ms", 2, "p50"), Metric("p99", "ms", 2, "p99"))
@@ -93,6 +98,8 @@ START_FIGURES = (Metric("ms", "ms"),)
 Sides = tuple[Callable[[], Side], ...]
 ALL: Sides = (ours, celery, huey)
 WITH_CELERY: Sides = (ours, celery)
+NAPPING_WITH_CELERY: Sides = (ours_napping, celery)
+NAPPING_WITH_HUEY: Sides = (ours_napping, huey)
 WITH_HUEY: Sides = (ours, huey)
 ALONE: Sides = (ours,)
 
@@ -120,7 +127,7 @@ ROWS: tuple[Row, ...] = (
         *("redis-no-results", "the same, results off", WITH_CELERY),
         *(drain.one_process_no_results, RATE, times("rate", "Celery", 25)),
     ),
-    redis("redis-second", SECOND_TITLE, WITH_CELERY, drain.second_process, PROCESSES, SECOND),
+    redis("redis-second", SECOND_TITLE, NAPPING_WITH_CELERY, drain.second_process, PROCESSES, SECOND),
     redis("redis-delay", "`delay()` one by one", ALL, publish.one_by_one, RATE, CALL),
     redis("redis-batch", "`send_many`, 100 a call (Celery: one by one)", WITH_CELERY, publish.batches, RATE, BATCH),
     redis("redis-trip", TRIP_TITLE, ALL, latency.round_trip, TRIP, SOON),
@@ -139,7 +146,7 @@ ROWS: tuple[Row, ...] = (
         stage=sqlite_full,
     ),
     sqlite("sqlite-no-results", "the same, results off", WITH_HUEY, drain.one_process_no_results, RATE, BESIDE_HUEY),
-    sqlite("sqlite-second", SECOND_TITLE, WITH_HUEY, drain.second_process, PROCESSES, SECOND),
+    sqlite("sqlite-second", SECOND_TITLE, NAPPING_WITH_HUEY, drain.second_process, PROCESSES, SECOND),
     sqlite("sqlite-delay", "`delay()` one by one", WITH_HUEY, publish.one_by_one, RATE, BESIDE_HUEY),
     sqlite("sqlite-batch", "`send_many`, 100 a call (huey: one by one)", WITH_HUEY, publish.batches, RATE, BESIDE_HUEY),
     sqlite("sqlite-trip", TRIP_TITLE, WITH_HUEY, latency.round_trip, TRIP, SOON),

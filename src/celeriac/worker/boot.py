@@ -74,6 +74,7 @@ class Template:
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.set_wakeup_fd(self._wakeup_there, warn_on_full_buffer=False)
         self._line.say("hello", plan=msgspec.to_builtins(self._app.plan), warning=self._warning())
+        self._app.preload()  # while the supervisor opens its own broker; a fork then finds it imported
         gc.collect()
         gc.freeze()  # what is loaded stays out of collections, so that runners share its pages
         while not self._line.closed:

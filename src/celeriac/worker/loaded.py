@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import msgspec
@@ -30,6 +31,16 @@ class Loaded(Struct, frozen=True):
         """`fork`, `spawn`, or empty: whichever is sound."""
         method = self.app.conf.worker_pool_start_method or ""
         return "spawn" if method == "forkserver" else method
+
+    def preload(self) -> None:
+        """Imports what a runner will need of the broker and the backend; connects to nothing.
+
+        What is wrong with either is said by whoever opens it.
+        """
+        with contextlib.suppress(CeleriacError):
+            self.app.open_broker()
+            if self.app.backend_url is not None:
+                self.app.open_backend()
 
 
 def load(options: WorkerOptions) -> Loaded:
