@@ -113,7 +113,7 @@ def hot_path(batch: int = 16, rounds: int = 50) -> Count:
     app.finalize()
     options = WorkerOptions()
     loaded = Loaded(app, plan_of(app, options), options, "budget@here")
-    board = Board(1)
+    board = Board()
     board.allow(0, float("inf"))
     line, runner_line = Line.pair()
     app.broker.enlist("budget:1-a/0.1", ["celery"])

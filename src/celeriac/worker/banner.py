@@ -9,7 +9,7 @@ from ..foundation.version import __version__
 from .plan import Plan
 
 
-def banner(node: str, plan: Plan, pool: str) -> str:
+def banner(node: str, plan: Plan) -> str:
     """The text, to be printed whatever the log level."""
     results = "disabled://" if plan.backend is None else mask(plan.backend)
     lines = [
@@ -19,7 +19,7 @@ def banner(node: str, plan: Plan, pool: str) -> str:
         f" app       {plan.name}",
         f" broker    {mask(plan.broker)}",
         f" results   {results}",
-        f" slots     {plan.concurrency} ({pool})",
+        f" slots     {plan.concurrency} ({plan.pool})",
         f" queues    {', '.join(plan.queues)}",
         "",
         " [tasks]",

@@ -1,7 +1,7 @@
 """The template process: loads the app once, then forks a runner whenever the supervisor asks.
 
-    python -m celeriac.worker.boot LINE_FD BOARD_FD SLOTS SUPERVISOR_PID    (WorkerOptions as JSON on stdin)
-    python -m celeriac.worker.boot LINE_FD BOARD_FD SLOTS SUPERVISOR_PID SLOT CONSUMER  (one runner)
+    python -m celeriac.worker.boot LINE_FD BOARD_FD SUPERVISOR_PID    (WorkerOptions as JSON on stdin)
+    python -m celeriac.worker.boot LINE_FD BOARD_FD SUPERVISOR_PID SLOT CONSUMER  (one runner)
 
 It stays single-threaded and opens no socket, so that a fork of it is sound. If loading the app started threads or
 opened sockets, forking would copy them half: they are named in a warning, and runners start from a clean interpreter.
@@ -34,7 +34,7 @@ EX_SOFTWARE = 70
 
 
 def main(arguments: list[str]) -> int:
-    line_fd, board_fd, slots, parent, *runner = arguments
+    line_fd, board_fd, parent, *runner = arguments
     orphans.die_with_parent(int(parent))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
         # The supervisor decides; a Ctrl-C in the terminal reaches this process too.
@@ -42,9 +42,10 @@ def main(arguments: list[str]) -> int:
     options_json = sys.stdin.buffer.read()
     options = msgspec.json.decode(options_json, type=WorkerOptions)
     line = lines.adopt(int(line_fd))
-    board = Board(int(slots), int(board_fd))
+    board = Board(fd=int(board_fd))
     try:
         app = loaded.load(options)
+        board.shape(app.plan.processes, app.plan.lanes)
     except BaseException as error:  # whatever a user's module raises, SystemExit included, is shown as it is
         line.say("failed", error=loaded.explain(error))
         return EX_SOFTWARE
@@ -124,7 +125,7 @@ class Template:
                 *subprocess._args_from_interpreter_flags(),  # type: ignore[attr-defined]  # as the supervisor does
                 "-m",
                 "celeriac.worker.boot",
-                *(str(fd), str(self._board.fd), str(self._board.slots), str(os.getpid()), str(slot), consumer),
+                *(str(fd), str(self._board.fd), str(os.getpid()), str(slot), consumer),
             ],
             stdin=subprocess.PIPE,
             pass_fds=(fd, self._board.fd),

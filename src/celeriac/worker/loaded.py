@@ -15,7 +15,7 @@ from ..foundation import home, identifiers, loading
 from ..foundation.tracebacks import users_part
 from .not_yet import not_done
 from .options import WorkerOptions
-from .plan import Plan, processors
+from .plan import Plan, Policy, processors
 
 
 class Loaded(Struct, frozen=True):
@@ -70,6 +70,7 @@ def _lay_over(app: Celery, options: WorkerOptions) -> None:
 def plan_of(app: Celery, options: WorkerOptions) -> Plan:
     """What the rest of the node must know."""
     conf = app.conf
+    pool, processes, lanes = _slots(app, options)
     return Plan(
         name=app.main or "__main__",
         broker=_resolved(app.broker_url, app.main_file),
@@ -77,7 +78,11 @@ def plan_of(app: Celery, options: WorkerOptions) -> Plan:
         queues=_queues(app, options),
         tasks=tuple(sorted(name for name in app.tasks if not name.startswith("celery."))),
         warnings=tuple(not_done(app)),
-        concurrency=_concurrency(options.concurrency or conf.worker_concurrency),
+        pool=pool,
+        processes=processes,
+        lanes=lanes,
+        policy=policy_of(app.Task),
+        policies=_policies(app),
         lease=float(conf.worker_lease),
         max_strikes=int(conf.task_max_strikes),
         grace=conf.worker_shutdown_grace,
@@ -106,10 +111,27 @@ def _configured_queues(app: Celery) -> tuple[str, ...]:
     return tuple(str(getattr(queue, "name", queue)) for queue in queues)
 
 
-def _concurrency(wanted: Any) -> int:
-    if wanted in (None, "", 0, "auto"):
-        return processors()
-    return max(1, int(wanted))
+def _slots(app: Celery, options: WorkerOptions) -> tuple[str, int, int]:
+    """(pool, processes, lanes a process)."""
+    pool = options.pool or app.conf.worker_pool or "prefork"
+    wanted = options.concurrency or app.conf.worker_concurrency
+    count = processors() if wanted in (None, "", 0, "auto") else max(1, int(wanted))
+    if pool == "solo":
+        return pool, 1, 1
+    if pool == "prefork":
+        return pool, count, 1
+    return pool, options.processes or 1, count
+
+
+def policy_of(task: Any) -> Policy:
+    """What the supervisor must know of a task, or of the app's base class, which has what the settings say."""
+    return msgspec.convert({name: getattr(task, name) for name in Policy.__struct_fields__}, Policy)
+
+
+def _policies(app: Celery) -> dict[str, Policy]:
+    common = policy_of(app.Task)
+    own = ((name, policy_of(task)) for name, task in app.tasks.items())
+    return {name: policy for name, policy in own if policy != common}
 
 
 def _portable(settings: dict[str, Any]) -> dict[str, Any]:

@@ -22,9 +22,6 @@ from .supervisor.process import Template
 
 EX_FAILED = 1
 
-#: Slots that a board has room for when the app decides how many there are. Pages that nobody writes cost nothing.
-_MOST_SLOTS = 1 << 16
-
 
 def run(options: WorkerOptions) -> int:
     """Run a worker until it is told to stop. Returns the exit code: 0 stopped, 1 the app could not be loaded, 69 no
@@ -37,7 +34,7 @@ def run(options: WorkerOptions) -> int:
 
         return solo.run(options)
     _make_room(options.concurrency or 0)
-    board = Board(max(options.concurrency or 0, _MOST_SLOTS))
+    board = Board()
     template = Template(options, board)
     # While that process loads the app, this one loads the rest of itself: a third of the time to the first task.
     from .supervising import supervise
@@ -46,6 +43,7 @@ def run(options: WorkerOptions) -> int:
     if plan is None:
         template.close()
         return EX_FAILED
+    board.shape(plan.processes, plan.lanes)
     return supervise(options, plan, board, template, lambda: Template(options, board))
 
 

@@ -23,11 +23,13 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
     hostname: str | None = None
     #: Slots; None: as configured, or else one per processor.
     concurrency: int | None = None
+    #: Runner processes of a pool that has many slots in each; None: one.
+    processes: int | None = None
     #: Queues to consume; empty: all that are configured.
     queues: tuple[str, ...] = ()
     #: Queues not to consume.
     exclude: tuple[str, ...] = ()
-    #: `prefork` or `solo`; None: as configured.
+    #: `prefork`, `solo`, `threads`, `asyncio`, `gevent` or `eventlet`; None: as configured.
     pool: str | None = None
     broker: str | None = None
     backend: str | None = None

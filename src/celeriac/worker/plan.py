@@ -8,6 +8,23 @@ from typing import Any
 from msgspec import Struct
 
 
+class Policy(Struct, frozen=True, kw_only=True):
+    """A task's options that decide where no code of the task can be asked: its process is gone (guide: Tasks).
+
+    None: not set, neither for the task nor for the app.
+    """
+
+    acks_late: bool | None = None
+    reject_on_worker_lost: bool | None = None
+    acks_on_failure: bool | None = None
+    acks_on_timeout: bool | None = None
+    retry_on_worker_lost: bool | None = None
+    max_retries: int | None = 3
+    default_retry_delay: float = 180.0
+    ignore_result: bool | None = None
+    store_errors_even_if_ignored: bool | None = None
+
+
 class Plan(Struct, frozen=True, kw_only=True):
     """Times in seconds, sizes in bytes."""
 
@@ -19,15 +36,27 @@ class Plan(Struct, frozen=True, kw_only=True):
     tasks: tuple[str, ...]
     #: Lines for the start: what the app asks for and this version does not do.
     warnings: tuple[str, ...]
-    concurrency: int
+    #: Where tasks run: `prefork`, `solo`, `threads`, `asyncio`, `gevent` or `eventlet`.
+    pool: str
+    #: Runner processes, and how many tasks each runs at a time.
+    processes: int
+    lanes: int
     lease: float
     max_strikes: int
     #: How long a warm shutdown waits for running tasks; None: as long as they take.
     grace: float | None
     read_ahead: int
     read_ahead_bytes: int
+    #: What becomes of a task whose process dies under it, for tasks that differ from `policy`, by name.
+    policy: Policy
+    policies: dict[str, Policy]
     #: Settings that the app sets and that can be written as JSON: enough for a bare app beside it.
     settings: dict[str, Any]
+
+    @property
+    def concurrency(self) -> int:
+        """Tasks at a time, in all processes together."""
+        return self.processes * self.lanes
 
 
 def processors() -> int:

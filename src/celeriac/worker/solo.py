@@ -39,7 +39,7 @@ def run(options: WorkerOptions) -> int:
         sys.stderr.write(loaded.explain(error))
         return 1
     if not options.quiet:
-        show(banner(app.hostname, app.plan, "solo"))
+        show(banner(app.hostname, app.plan))
     set_up(app.app.conf, options, redirect=True)
     for line in app.plan.warnings:
         logger.warning("%s", line)
@@ -58,7 +58,7 @@ class SoloNode:
         plan = app.plan
         own = incarnation(app.hostname)
         self._app = app
-        self._board = Board(1)
+        self._board = Board()
         self._line, self._runner_line = Line.pair()
         self._consumer = f"{own}/0.1"
         self._enlisted = threading.Event()
@@ -73,8 +73,7 @@ class SoloNode:
             queues=plan.queues,
             board=self._board,
             lease=plan.lease,
-            max_strikes=plan.max_strikes,
-            convict=conviction.convict,
+            judge=conviction,
             events=Events(
                 enlisted=lambda slot, consumer: self._enlisted.set(),
                 fenced=lambda slot: self._line.say("stop"),
@@ -124,7 +123,7 @@ class SoloNode:
             if self._stopping and not told:  # here, since a signal's handler may have interrupted a log line
                 logger.warning("worker: Warm shutdown (%s)", self._app.hostname)
                 told = True
-            receipt, since, _ = self._board.running(0)
+            receipt, since = self._board.last(0)
             if receipt and (self._stopping or time.monotonic() - since > LONG):
                 self._give_back.behind(0, self._consumer, receipt)
 
@@ -142,6 +141,6 @@ class SoloNode:
 
     def _cold(self, number: int, frame: object) -> None:
         """Requeue what runs, now. The main thread may be anywhere, so it does not return there."""
-        self._upkeep.bury(self._consumer, 0, "shutdown", on_purpose=True)
+        self._upkeep.bury(self._consumer)
         self._settled.wait(timeout=5)
         os._exit(0)

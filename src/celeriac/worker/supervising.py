@@ -14,8 +14,9 @@ from .options import WorkerOptions
 from .plan import Plan
 from .supervisor.board import Board
 from .supervisor.doorbell import Doorbell
+from .supervisor.post import Post
 from .supervisor.process import Template
-from .supervisor.supervisor import Post, Supervisor
+from .supervisor.supervisor import Supervisor
 from .supervisor.upkeep import Events, Upkeep
 from .wiring import bare_app, incarnation, open_upkeep
 
@@ -32,7 +33,7 @@ def supervise(
     app = bare_app(plan)
     set_up(app.conf, options, redirect=False)
     if not options.quiet:
-        show(banner(node, plan, "prefork"))
+        show(banner(node, plan))
     for line in plan.warnings:
         logger.warning("%s", line)
     try:
@@ -61,8 +62,7 @@ def supervise(
         queues=plan.queues,
         board=board,
         lease=plan.lease,
-        max_strikes=plan.max_strikes,
-        convict=conviction.convict,
+        judge=conviction,
         events=_posted(post, supervisor),
     )
     doorbell = Doorbell(lambda: broker.waiter(plan.queues), supervisor.wake)

@@ -34,4 +34,4 @@ def open_upkeep(app: Celery, plan: Plan) -> tuple[Broker, Callable[[str], Settle
     def settler_for(consumer: str) -> Settler:
         return Settler(broker.consumer(consumer, plan.queues), apart)
 
-    return broker, settler_for, Conviction(app, kept=backend is not None)
+    return broker, settler_for, Conviction(app, plan, kept=backend is not None)

@@ -37,7 +37,7 @@ def app(tmp_path: Path, ran: list[int]) -> Iterator[Celery]:
 
 @pytest.fixture
 def board() -> Iterator[Board]:
-    board = Board(1)
+    board = Board()
     board.allow(0, float("inf"))
     yield board
     board.close()

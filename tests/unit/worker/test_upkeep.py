@@ -14,6 +14,7 @@ from celeriac.brokers.memory import MemoryBroker
 from celeriac.errors import BrokerError
 from celeriac.worker.settler import Settler
 from celeriac.worker.supervisor.board import ALL, PENDING, Board
+from celeriac.worker.supervisor.fates import Lost, Terminated, TimedOut
 from celeriac.worker.supervisor.upkeep import Events, Upkeep
 from tests.processes import until
 
@@ -43,7 +44,7 @@ def broker(request: pytest.FixtureRequest) -> MemoryBroker:
 
 @pytest.fixture
 def board() -> Iterator[Board]:
-    board = Board(2)
+    board = Board(slots=2)
     yield board
     board.close()
 
@@ -62,8 +63,7 @@ def upkeep(broker: MemoryBroker, board: Board, told: Told) -> Iterator[Upkeep]:
         queues=["q"],
         board=board,
         lease=LEASE,
-        max_strikes=3,
-        convict=_never,
+        judge=Never(),
         events=told.events,
     )
     upkeep.start()
@@ -72,8 +72,22 @@ def upkeep(broker: MemoryBroker, board: Board, told: Told) -> Iterator[Upkeep]:
     upkeep.join(timeout=5)
 
 
-def _never(delivery: Delivery, strikes: int, how: str) -> Settlement:
-    raise AssertionError(f"{delivery} is innocent")
+class Never:
+    """Judges nobody: all are innocent."""
+
+    max_strikes = 3
+
+    def convict(self, delivery: Delivery, strikes: int, how: str) -> Settlement:
+        raise AssertionError(f"{delivery} is innocent")
+
+    def lost(self, delivery: Delivery, fate: Lost) -> Settlement | None:
+        raise AssertionError(f"{delivery} is not lost")
+
+    def timed_out(self, delivery: Delivery, fate: TimedOut) -> Settlement:
+        raise AssertionError(f"{delivery} had time")
+
+    def terminated(self, delivery: Delivery, fate: Terminated) -> Settlement:
+        raise AssertionError(f"{delivery} was not revoked")
 
 
 def test_nothing_of_a_lost_lease_may_start(upkeep: Upkeep, broker: MemoryBroker, board: Board, told: Told) -> None:

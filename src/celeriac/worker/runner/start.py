@@ -90,7 +90,7 @@ def make_runner(loaded: Loaded, line: Line, board: Board, slot: int, consumer: s
 
 def _listens_itself(broker: Broker, plan: Plan) -> bool:
     """The only runner of a node needs nobody to wake it; only waits on servers and files can hear its line as well."""
-    return plan.concurrency == 1 and broker.capabilities.shared
+    return plan.processes == 1 and broker.capabilities.shared
 
 
 def connect(app: Any) -> tuple[Broker, Backend | None, bool]:

@@ -35,7 +35,7 @@ class GiveBack:
             return
         self._done[slot] = receipt
         self._board.withdraw(slot, receipt, PENDING)
-        if self._board.running(slot)[0] != receipt:
+        if self._board.last(slot)[0] != receipt:
             self._board.withdraw(slot, 0, 0)  # it has just gone on: what it holds now is its own
             return
         self._orders.give_back(slot, consumer, receipt)

@@ -17,6 +17,7 @@ from msgspec import Struct
 from ..lines import Line
 from ..options import WorkerOptions
 from .board import Board
+from .fates import Fate
 
 
 class Mode(Enum):
@@ -38,6 +39,8 @@ class RunnerHandle(Struct):
     mode: Mode = Mode.STARTING
     #: Why it was killed on purpose, for the log and the stored error.
     killed_for: str = ""
+    #: What its runs come to, by receipt, where we end it because of them: then what ran beside them is not blamed.
+    fates: dict[int, Fate] = {}
 
     def kill(self, why: str) -> None:
         """End the process now; its end of file tells the supervisor."""
@@ -62,7 +65,6 @@ class Template:
             "celeriac.worker.boot",
             str(there.fileno()),
             str(board.fd),
-            str(board.slots),
             str(os.getpid()),
         ]
         self.process = subprocess.Popen(

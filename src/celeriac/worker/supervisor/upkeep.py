@@ -12,7 +12,8 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from msgspec import Struct
 
@@ -21,6 +22,7 @@ from ...errors import CeleriacError, FencedError, OperationalError
 from ..settler import Settler
 from . import verdicts
 from .board import ALL, Board
+from .fates import Fate
 from .reaper import Reaper
 
 logger = logging.getLogger("celeriac.worker.upkeep")
@@ -31,6 +33,8 @@ DUE_LOOK = 0.4
 PAUSE = 0.5
 #: Seconds between looks at the quarantine shelf.
 QUARANTINE_LOOK = 2.0
+#: No run ended with its process: all goes back.
+NOBODY: Mapping[int, Fate] = MappingProxyType({})
 
 
 class Held(Struct, frozen=True):
@@ -62,8 +66,7 @@ class Upkeep(threading.Thread):
         queues: Sequence[str],
         board: Board,
         lease: float,
-        max_strikes: int,
-        convict: verdicts.Convict,
+        judge: verdicts.Judge,
         events: Events,
     ) -> None:
         super().__init__(name="upkeep", daemon=True)
@@ -72,8 +75,7 @@ class Upkeep(threading.Thread):
         self._queues = list(queues)
         self._board = board
         self._lease = lease
-        self._max_strikes = max_strikes
-        self._convict = convict
+        self._judge = judge
         self._events = events
         self._node = node
         self._own = ""
@@ -102,11 +104,10 @@ class Upkeep(threading.Thread):
         """Get a lease for a new runner, then tell `events.enlisted`."""
         self._orders.put(lambda: self._enlist(slot, consumer))
 
-    def bury(self, consumer: str, running: int, how: str, *, on_purpose: bool = False, definite: bool = True) -> None:
-        """A runner of ours is dead and waited for: take back what it held, blame what ran unless killed on purpose.
-
-        `definite`: surely nothing beside it was to blame (see `verdicts`)."""
-        self._orders.put(lambda: self._bury(consumer, running, how, on_purpose, definite))
+    def bury(self, consumer: str, fates: Mapping[int, Fate] = NOBODY) -> None:
+        """A runner of ours is dead and waited for: take back what it held, and judge what ended with it by `fates`
+        (by receipt; what is not named goes back unharmed)."""
+        self._orders.put(lambda: self._bury(consumer, fates))
 
     def give_back(self, slot: int, consumer: str, low: int) -> None:
         """Return what the runner holds above receipt `low`; the board said PENDING before, and says what went after."""
@@ -284,18 +285,11 @@ class Upkeep(threading.Thread):
 
     # -- the dead ----------------------------------------------------------------------------------------------------
 
-    def _bury(self, consumer: str, running: int, how: str, on_purpose: bool, definite: bool) -> None:
+    def _bury(self, consumer: str, fates: Mapping[int, Fate]) -> None:
         self._ensure_own()
         deliveries = self._broker.recover(consumer, self._queues, self._own)
         self._forget(consumer)
-        if on_purpose:
-            self._pending.extend(verdicts.unharmed(deliveries))
-        else:
-            self._pending.extend(
-                verdicts.after_runner_death(
-                    deliveries, running, self._max_strikes, how, self._convict, definite=definite
-                )
-            )
+        self._pending.extend(verdicts.after_runner_death(deliveries, fates, self._judge))
         self._settle_pending()
         self._events.settled(consumer)
 
@@ -316,7 +310,7 @@ class Upkeep(threading.Thread):
             (passed_on if _is_supervisor(consumer) else ran).extend(moved)
         logger.warning("node %s is dead: %d deliveries taken back", node, len(ran) + len(passed_on))
         how = f"node {node} died"
-        self._pending.extend(verdicts.after_node_death(ran, self._max_strikes, how, self._convict))
+        self._pending.extend(verdicts.after_node_death(ran, how, self._judge))
         self._pending.extend(verdicts.unharmed(passed_on))
         self._settle_pending()
 

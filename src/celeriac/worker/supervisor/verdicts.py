@@ -1,49 +1,67 @@
 """What becomes of the deliveries of the dead. Pure: no I/O, no clock; `upkeep` carries it out.
 
 A strike is a death under a message: of the process that ran it, or of a node that may have run it. One is convicted
-(set aside as a dead letter) only when the evidence is *definite* - the board showed it running when its process died,
-or it was all that its dead node held - and it has `max_strikes`. Everything else that a dead node held is a suspect: it
-is next reserved alone in its runner, and after a second node's death alone on its node, so that neighbours of a message
-that kills are never convicted with it.
+(set aside as a dead letter) only when the evidence is *definite* - the board showed it running alone when its process
+died, or it was all that its dead node held - and it has `max_strikes`. Everything else that ran, or that a dead node
+held, is a suspect: it is next reserved alone in its runner, and after a second node's death alone on its node, so that
+neighbours of a message that kills are never convicted with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from msgspec import structs
 
 from ...brokers.base import Delivery, Settlement, Shelf, Verdict
-
-#: (delivery, strikes, what happened) -> settlement that sets the message aside.
-Convict = Callable[[Delivery, int, str], Settlement]
+from .fates import Fate, Lost, Terminated, TimedOut
 
 
-def after_runner_death(
-    deliveries: Sequence[Delivery],
-    running: int,
-    max_strikes: int,
-    how: str,
-    convict: Convict,
-    *,
-    definite: bool = True,
-) -> list[Settlement]:
-    """The supervisor lives and its board said which receipt ran (0: none). `Delivery.was` is the dead runner's receipt.
+class Judge(Protocol):
+    """Makes the settlements that store something: `worker.conviction` does, with the app's settings."""
 
-    What ran gets a strike; the rest goes back as if never reserved. `definite` False: other runners died of the same.
-    """
+    max_strikes: int
+
+    def convict(self, delivery: Delivery, strikes: int, how: str) -> Settlement:
+        """A dead letter: processes died `strikes` times under it."""
+        ...
+
+    def lost(self, delivery: Delivery, fate: Lost) -> Settlement | None:
+        """What the task's own options say of the loss of its process; None: it runs again, with a strike."""
+        ...
+
+    def timed_out(self, delivery: Delivery, fate: TimedOut) -> Settlement:
+        """A failure: TimeLimitExceeded."""
+        ...
+
+    def terminated(self, delivery: Delivery, fate: Terminated) -> Settlement:
+        """REVOKED."""
+        ...
+
+
+def after_runner_death(deliveries: Sequence[Delivery], fates: Mapping[int, Fate], judge: Judge) -> list[Settlement]:
+    """The supervisor lives and saw how runs ended, by `Delivery.was`, the dead runner's receipts. The rest goes back
+    as if never reserved."""
     return [
-        _strike(delivery, max_strikes, how, convict, definite=definite)
-        if running and delivery.was == running
-        else _back(delivery)
+        _back(delivery) if (fate := fates.get(delivery.was)) is None else _judged(delivery, fate, judge)
         for delivery in deliveries
     ]
 
 
-def after_node_death(deliveries: Sequence[Delivery], max_strikes: int, how: str, convict: Convict) -> list[Settlement]:
+def _judged(delivery: Delivery, fate: Fate, judge: Judge) -> Settlement:
+    if isinstance(fate, TimedOut):
+        return judge.timed_out(delivery, fate)
+    if isinstance(fate, Terminated):
+        return judge.terminated(delivery, fate)
+    settlement = judge.lost(delivery, fate)
+    return _strike(delivery, judge, fate) if settlement is None else settlement
+
+
+def after_node_death(deliveries: Sequence[Delivery], how: str, judge: Judge) -> list[Settlement]:
     """A whole node died and nobody knows what it ran: all that its runners held gets a strike, definite if alone."""
-    definite = len(deliveries) == 1
-    return [_strike(delivery, max_strikes, how, convict, definite=definite) for delivery in deliveries]
+    fate = Lost(how, definite=len(deliveries) == 1)
+    return [_strike(delivery, judge, fate) for delivery in deliveries]
 
 
 def unharmed(deliveries: Sequence[Delivery]) -> list[Settlement]:
@@ -59,12 +77,12 @@ def resumed(deliveries: Sequence[Delivery], judged: Mapping[int, Settlement]) ->
     ]
 
 
-def _strike(delivery: Delivery, max_strikes: int, how: str, convict: Convict, *, definite: bool) -> Settlement:
+def _strike(delivery: Delivery, judge: Judge, fate: Lost) -> Settlement:
     strikes = delivery.strikes + 1
-    if definite and strikes >= max_strikes:
-        return convict(delivery, strikes, how)
+    if fate.definite and strikes >= judge.max_strikes:
+        return judge.convict(delivery, strikes, fate.how)
     # A definite strike needs no quarantine: alone in its runner, the next death says as much again.
-    shelf = Shelf.SUSPECT if definite or strikes < 2 else Shelf.QUARANTINE
+    shelf = Shelf.SUSPECT if fate.definite or strikes < 2 else Shelf.QUARANTINE
     return Settlement(delivery, Verdict.REQUEUE, shelf=shelf, strikes=strikes)
 
 

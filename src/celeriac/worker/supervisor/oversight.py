@@ -1,0 +1,47 @@
+"""Oversight: what the supervisor sees on the board and does about it - gives back what waits behind long tasks, ends
+what must not go on. It asks nobody and waits for nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from .board import Board
+from .give_back import LONG, GiveBack
+from .process import RunnerHandle
+from .watchdog import Watchdog
+
+logger = logging.getLogger("celeriac.worker")
+
+
+class Oversight:
+    """`look` at all ready runners every tick; `forget` a slot that another runner takes."""
+
+    def __init__(self, board: Board, give_back: GiveBack) -> None:
+        self._board = board
+        self._give_back = give_back
+        self._watchdog = Watchdog()
+
+    def forget(self, slot: int) -> None:
+        self._give_back.forget(slot)
+        self._watchdog.forget(slot)
+
+    def look(self, handles: Iterable[RunnerHandle], now: float, *, excused: bool) -> None:
+        """`excused`: there is a reason why runners may make no turns."""
+        self._watchdog.begin(now)
+        if excused:
+            self._watchdog.excuse()
+        for handle in handles:
+            receipt, since = self._board.last(handle.slot)
+            if receipt and now - since > LONG:
+                self._give_back.behind(handle.slot, handle.consumer, receipt)
+            if self._watchdog.look(handle.slot, receipt, self._board.turns(handle.slot), now):
+                logger.error("runner %d makes no turn: it is replaced", handle.slot)
+                handle.kill("it made no progress")
+
+    def give_back_all(self, handles: Iterable[RunnerHandle]) -> None:
+        """At once: the node stops, and what has not started is to run elsewhere."""
+        for handle in handles:
+            receipt, _ = self._board.last(handle.slot)
+            if receipt:
+                self._give_back.behind(handle.slot, handle.consumer, receipt)
