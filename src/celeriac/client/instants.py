@@ -72,9 +72,10 @@ def _told_apart(eta: datetime, zone: tzinfo) -> datetime:
     """A naive eta as UTC, which is how every Celery worker reads one, whatever its time zone is set to."""
     taken = eta.replace(tzinfo=UTC)
     other = eta.replace(tzinfo=zone) if zone.utcoffset(eta) else eta.astimezone()
+    differs = f"As local time it would be {other.isoformat()}, which is {other.astimezone(UTC).isoformat()}."
     warnings.warn(
-        f"the naive eta {eta.isoformat(' ')} is taken as UTC, as Celery takes it: {taken.isoformat()}. As local time "
-        f"it would be {other.isoformat()}, which is {other.astimezone(UTC).isoformat()}. Pass an aware datetime, "
+        f"the naive eta {eta.isoformat(' ')} is taken as UTC, as Celery takes it: {taken.isoformat()}. "
+        f"{'Here that is local time too; elsewhere it is not.' if other == taken else differs} Pass an aware datetime, "
         f"for instance datetime.now(timezone.utc) + timedelta(...), or a countdown.",
         NaiveEtaWarning,
         stacklevel=_callers_level(),

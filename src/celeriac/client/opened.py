@@ -62,9 +62,10 @@ class Opened:
         """Another broker by the settings, owned by the caller."""
         conf = self._app.conf
         url, options = broker_address(conf, self._app.main_file, write=write)
-        return open_broker(
-            url, options, connect_timeout=_seconds(conf.broker_connection_timeout), publish_timeout=conf.publish_timeout
-        )
+        connect = _seconds(conf.broker_connection_timeout)
+        if write:  # the first call connects as well, and has one deadline for it all (R8)
+            connect = min(connect, conf.publish_timeout)
+        return open_broker(url, options, connect_timeout=connect, publish_timeout=conf.publish_timeout)
 
     def new_backend(self) -> Backend:
         """Another result backend by the settings, owned by the caller."""

@@ -9,15 +9,16 @@ __all__ = ["did_you_mean", "nearest"]
 
 
 def nearest(name: str, known: Iterable[str], most: int = 3, cutoff: float = 0.6) -> list[str]:
-    """The known names most like it, best first.
+    """The known names most like it, in whatever case, best first.
 
     A name of which only the last part was given counts as near: `send_mail` finds `proj.tasks.send_mail`.
     """
-    names = list(known)
-    last = name.rpartition(".")[2]
+    names = {other.lower(): other for other in known}
+    wanted = name.lower()
+    last = wanted.rpartition(".")[2]
     same_end = [other for other in names if other.rpartition(".")[2] == last]
-    alike = [other for other in difflib.get_close_matches(name, names, most, cutoff) if other not in same_end]
-    return (same_end + alike)[:most]
+    alike = [other for other in difflib.get_close_matches(wanted, names, most, cutoff) if other not in same_end]
+    return [names[other] for other in (same_end + alike)[:most]]
 
 
 def did_you_mean(name: str, known: Iterable[str], most: int = 3) -> str:
