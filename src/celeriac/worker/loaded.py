@@ -83,13 +83,21 @@ def plan_of(app: Celery, options: WorkerOptions) -> Plan:
         lanes=lanes,
         policy=policy_of(app.Task),
         policies=_policies(app),
-        lease=float(conf.worker_lease),
+        lease=_lease(conf.worker_lease),
         max_strikes=int(conf.task_max_strikes),
         grace=conf.worker_shutdown_grace,
         read_ahead=1 if conf.worker_disable_prefetch else int(conf.worker_read_ahead),
         read_ahead_bytes=int(conf.worker_read_ahead_bytes),
         settings=_portable(conf.without_defaults()),
     )
+
+
+def _lease(seconds: Any) -> float:
+    if not isinstance(seconds, int | float) or not 0.1 <= seconds <= 3600:
+        raise ImproperlyConfigured(
+            f"worker_lease is {seconds!r}: it must be seconds, from 0.1 to 3600 (15 suits most networks)"
+        )
+    return float(seconds)
 
 
 def _resolved(url: str, main_file: str | None) -> str:
