@@ -81,7 +81,7 @@ def plan_of(app: Celery, options: WorkerOptions) -> Plan:
         pool=pool,
         processes=processes,
         lanes=lanes,
-        policy=policy_of(app.Task),
+        policy=_common_policy(app),
         policies=_policies(app),
         lease=_lease(conf.worker_lease),
         max_strikes=int(conf.task_max_strikes),
@@ -136,8 +136,15 @@ def policy_of(task: Any) -> Policy:
     return msgspec.convert({name: getattr(task, name) for name in Policy.__struct_fields__}, Policy)
 
 
+def _common_policy(app: Celery) -> Policy:
+    """That of a task without options of its own."""
+    plain: Any = type("plain", (app.Task,), {})
+    plain.bind(app)
+    return policy_of(plain)
+
+
 def _policies(app: Celery) -> dict[str, Policy]:
-    common = policy_of(app.Task)
+    common = _common_policy(app)
     own = ((name, policy_of(task)) for name, task in app.tasks.items())
     return {name: policy for name, policy in own if policy != common}
 
