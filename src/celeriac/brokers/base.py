@@ -18,6 +18,8 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from ..wire.message import Message, Record
+from .bounds import Bounds
+from .revocation import Revocation
 
 
 class Capabilities(Struct, frozen=True):
@@ -112,6 +114,9 @@ class Turn(Struct, frozen=True):
     now: float = 0.0
     #: Suspects wait that may only be reserved by a consumer that holds nothing: drain, then ask again.
     suspects: bool = False
+    #: Of the newest revocation when these were reserved (0: there is none). What differs from the one last read, in
+    #: either direction, asks for `Broker.revocations`.
+    revision: int = 0
 
 
 class Counts(Struct, frozen=True):
@@ -276,6 +281,18 @@ class Broker(Protocol):
         """A waiter with a connection of its own. Raises: OperationalError."""
         ...
 
+    # -- revocations ----------------------------------------------------------------------------------------
+
+    def revoke(self, entries: Sequence[Revocation]) -> int:
+        """Store that these are not to run (their `revision` is set here), for all queues. Returns the revision of the
+        last. What is reserved from now on comes with a `Turn.revision` at least as high. Safe to repeat."""
+        ...
+
+    def revocations(self, since: int = 0) -> tuple[int, list[Revocation]]:
+        """The newest revision, and all entries newer than `since`, in order; all there are, where the newest revision
+        is below `since` (the server was emptied, say). At most `Bounds.revokes_max`."""
+        ...
+
     # -- looking and tidying ---------------------------------------------------------------------------------
 
     def count(self, queues: Sequence[str]) -> dict[str, Counts]: ...
@@ -317,3 +334,4 @@ class Opened(Struct, frozen=True):
     #: Seconds: connect and each command; a publish in all.
     connect_timeout: float = 4.0
     publish_timeout: float = 5.0
+    bounds: Bounds = Bounds()

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..drivers.adapters import Adapter, factory
 from .base import Broker, Opened
+from .bounds import Bounds
 
 _REDIS = Adapter("celeriac.brokers.redis", extra="redis")
 
@@ -27,13 +28,16 @@ def open_broker(
     *,
     connect_timeout: float = 4.0,
     publish_timeout: float = 5.0,
+    bounds: Bounds | None = None,
 ) -> Broker:
     """The broker for `url`. It connects at `open()`, or else at first use: a server that is away now is no error here.
 
-    `options` are the `broker_transport_options`, besides `main_file` (see `foundation.home`); timeouts are seconds.
+    `options` are the `broker_transport_options`, besides `main_file` (see `foundation.home`); timeouts are seconds,
+    `bounds` what the app limits.
 
     Raises: ImproperlyConfigured (unknown scheme, missing client library, option that cannot work).
     Celery's guide: Configuration and defaults, "Broker settings".
     """
-    broker: Broker = factory("broker", url, ADAPTERS)(Opened(url, options or {}, connect_timeout, publish_timeout))
+    opened = Opened(url, options or {}, connect_timeout, publish_timeout, bounds or Bounds())
+    broker: Broker = factory("broker", url, ADAPTERS)(opened)
     return broker

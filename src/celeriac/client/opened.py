@@ -11,10 +11,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..backends.registry import open_backend
+from ..brokers.bounds import Bounds
 from ..brokers.registry import open_broker
 from . import current
 from .addresses import backend_address, broker_address
 from .disabled import DisabledBackend
+from .progress import seconds
 from .publisher import Publisher
 from .waiting import Waits
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Opened"]
 
+#: Seconds.
+_FOR_EVER = 100 * 365 * 86400.0
 #: What a forked child inherited. It is kept, unused, until the child ends: closing a parent's connection (or letting
 #: it be collected, which closes it) would speak on the parent's sockets and break the locks of its files.
 _inherited: list[dict[str, Any]] = []
@@ -65,7 +69,9 @@ class Opened:
         connect = _seconds(conf.broker_connection_timeout)
         if write:  # the first call connects as well, and has one deadline for it all (R8)
             connect = min(connect, conf.publish_timeout)
-        return open_broker(url, options, connect_timeout=connect, publish_timeout=conf.publish_timeout)
+        return open_broker(
+            url, options, connect_timeout=connect, publish_timeout=conf.publish_timeout, bounds=bounds_of(conf)
+        )
 
     def new_backend(self) -> Backend:
         """Another result backend by the settings, owned by the caller."""
@@ -95,6 +101,11 @@ class Opened:
             if name not in self._made:
                 self._made[name] = make()
             return self._made[name]
+
+
+def bounds_of(conf: Any) -> Bounds:
+    """What the app limits in its broker."""
+    return Bounds(revokes_max=conf.revokes_max, revokes_expire=seconds(conf.revokes_expire) or _FOR_EVER)
 
 
 def _seconds(timeout: float | None) -> float:

@@ -267,6 +267,8 @@ OWN = (
     Setting("worker_lease", "float", 15.0, "A node that renews nothing for this long, seen twice, is dead (R4)."),
     Setting("task_max_strikes", "int", 3, "Deaths under one message that make it a dead letter (R5)."),
     Setting("publish_timeout", "float", 5.0, "A publish raises OperationalError after this long."),
+    Setting("revokes_max", "int", 50_000, "Revocations the broker keeps; the oldest go first."),
+    Setting("revokes_expire", "float", timedelta(days=30), "Seconds (or timedelta) it keeps them: an eta may be far."),
     Setting("worker_shutdown_grace", "float", None, "What runs longer than this is requeued; None: never."),
     Setting("worker_read_ahead", "int", 128, "Most messages a runner reserves beyond its free slots."),
     Setting("worker_read_ahead_bytes", "int", 8 * 1024 * 1024, "The same in bytes of payload."),

@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from ..brokers.base import Broker, Consumer, Counts, DeadLetter, Delivery, Outgoing, Settlement, Shelf, Turn, Waiter
+from ..brokers.revocation import Revocation
 from ..errors import OperationalError
 
 T = TypeVar("T")
@@ -138,7 +139,7 @@ class FaultyConsumer:
         turns, self._lost = [*self._lost, turn], []
         deliveries = [delivery for each in turns for delivery in each.deliveries]
         refused = tuple(receipt for each in turns for receipt in each.refused)
-        return Turn(deliveries, refused, turn.now, turn.suspects)
+        return Turn(deliveries, refused, turn.now, turn.suspects, turn.revision)
 
     def close(self) -> None:
         self._consumer.close()
@@ -206,6 +207,12 @@ class FaultyBroker:
 
     def waiter(self, queues: Sequence[str]) -> Waiter:
         return self._do("waiter", lambda: self.broker.waiter(queues))
+
+    def revoke(self, entries: Sequence[Revocation]) -> int:
+        return self._do("revoke", lambda: self.broker.revoke(entries))
+
+    def revocations(self, since: int = 0) -> tuple[int, list[Revocation]]:
+        return self._do("revocations", lambda: self.broker.revocations(since))
 
     def quarantined(self, queues: Sequence[str]) -> int:
         return self._do("quarantined", lambda: self.broker.quarantined(queues))

@@ -18,9 +18,11 @@ from ...errors import BrokerError, FencedError, LayoutError, OperationalError
 from ...foundation.identifiers import uuid4_text
 from ...wire import envelope
 from ..base import Capabilities, Counts, DeadLetter, Delivery, Opened, Outgoing
+from ..revocation import Revocation
 from . import scripts
 from .consumer import RedisConsumer, Results, pairs
 from .layout import VERSION, Layout, payload_of, read_record, strikes_of
+from .revoked import Revoked
 from .waiter import RedisWaiter
 
 _REFUSALS = {"": BrokerError, "FENCED": FencedError}
@@ -43,6 +45,7 @@ class RedisBroker:
         self._timeout = opened.connect_timeout
         self._publish_timeout = opened.publish_timeout
         self._pool = Pool(self._address, opened.connect_timeout, refusals=_REFUSALS)
+        self._revoked = Revoked(self._pool, self._layout, opened.bounds, opened.connect_timeout)
         self._results = Results()
         #: (dead, into) of recoveries whose answer was lost.
         self._unsure: set[tuple[str, str]] = set()
@@ -213,6 +216,14 @@ class RedisBroker:
 
     def waiter(self, queues: Sequence[str]) -> RedisWaiter:
         return RedisWaiter(queues, pool=self._pool, layout=self._layout, timeout=self._timeout)
+
+    # -- revocations ----------------------------------------------------------------------------------------
+
+    def revoke(self, entries: Sequence[Revocation]) -> int:
+        return self._revoked.add(entries)
+
+    def revocations(self, since: int = 0) -> tuple[int, list[Revocation]]:
+        return self._revoked.newer(since)
 
     # -- looking and tidying --------------------------------------------------------------------------------
 

@@ -147,7 +147,7 @@ def read(answer: list[Any], queues: Sequence[str]) -> Answer:
     flags: int = answer[2]
     deliveries: list[Delivery] = []
     last = 0
-    for group in answer[4:]:
+    for group in answer[5:]:
         last = group[0]
         queue, shelf = queues[last - 1], group[1]
         if shelf:
@@ -155,4 +155,4 @@ def read(answer: list[Any], queues: Sequence[str]) -> Answer:
         else:
             deliveries += [Delivery(queue, receipt, payload) for receipt, payload in enumerate(group[4:], group[3])]
     now = int(answer[0]) + int(answer[1]) / 1e6
-    return Answer(Turn(deliveries, tuple(answer[3]), now, bool(flags & 1)), bool(flags & 2), last)
+    return Answer(Turn(deliveries, tuple(answer[3]), now, bool(flags & 1), int(answer[4])), bool(flags & 2), last)

@@ -69,6 +69,7 @@ class RedisConsumer:
         self._keys = [layout.consumer(name)]
         for key in keys:
             self._keys += (key.ready, key.leases, key.inflight(name), key.base)
+        self._keys.append(layout.revision)
         #: Tells the server whose call numbers these are.
         self._sender = os.urandom(6).hex()
         self._number = 0
@@ -264,6 +265,7 @@ class RedisConsumer:
             tuple(receipt for turn in turns for receipt in turn.refused),
             max(turn.now for turn in turns),
             any(turn.suspects for turn in turns),
+            max(turn.revision for turn in turns),
         )
 
     # -- coming back ----------------------------------------------------------------------------------------

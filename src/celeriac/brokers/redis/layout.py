@@ -11,6 +11,9 @@ Ours, version 1, with `{queue}` as hash tag, so that a queue's keys share the sl
 
     celeriac:layout                    STRING  newest major version that has written here
     celeriac:1:consumer:<consumer>     HASH    `issued`: highest receipt; for each sender its last call's number
+    celeriac:1:revoked                 HASH    name -> revocation, see `brokers/revocation.py`
+    celeriac:1:revoked:index           ZSET    name, by its revision
+    celeriac:1:revoked:revision        STRING  the newest revision
     celeriac:1:{q}:leases              HASH    consumer -> counter
     celeriac:1:{q}:inflight:<consumer> HASH    receipt -> record
     celeriac:1:{q}:delayed             ZSET    sequence + record, by due time in milliseconds
@@ -19,6 +22,9 @@ Ours, version 1, with `{queue}` as hash tag, so that a queue's keys share the sl
     celeriac:1:{q}:sequence            STRING  counter for delayed messages and dead letters
     celeriac:1:{q}:dead                HASH    id -> facts (JSON), line feed, record
     celeriac:1:{q}:dead:index          ZSET    id, by the time it was set aside in milliseconds
+
+Revocations hold for all queues, so theirs are in no queue's slot: on Redis Cluster, which is not served yet, a turn
+could not read the revision in its own step.
 
 A *record* is the payload, byte for byte; where there is more to say it begins with `\\x01shelf;step;strikes;from\\n`:
 shelf, priority step and strikes as decimals, and, if it was recovered, the receipt it had had, a space, and the name of
@@ -78,6 +84,8 @@ class Layout:
                 f"queue_order_strategy is {self.strategy!r}; it must be one of {', '.join(sorted(_STRATEGIES))}"
             )
         self.version_key = f"{self.prefix}celeriac:layout"
+        self.revoked = f"{self.prefix}celeriac:{VERSION}:revoked"
+        self.revision = f"{self.revoked}:revision"
         self._keys: dict[str, Keys] = {}
 
     def keys(self, queue: str) -> Keys:

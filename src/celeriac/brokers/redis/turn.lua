@@ -1,6 +1,7 @@
 -- One turn of a consumer: settle what is finished, reserve what comes next. The hot path: lean on purpose.
 --
--- KEYS   1 the consumer's hash; then for each queue: ready LIST, leases, in-flight hash, base of our own keys
+-- KEYS   1 the consumer's hash; then for each queue: ready LIST, leases, in-flight hash, base of our own keys; at the
+--        end the revision of the revocations
 -- ARGV   1 consumer  2 sender  3 number of this call  4 highest receipt the sender knows
 --        5 limit  6 most bytes (0: no bound)  7 shelf (0 ready, 2 quarantine)  8 first queue in rotation (from 1)
 --        9 separator  10 own database  11 database of results ('' when not on this server)  12 prefix of results
@@ -10,7 +11,7 @@
 --        milliseconds, document, final (0/1), shelf, strikes, due in milliseconds, facts of the dead letter, number of
 --        follow-ups, each: LIST, payload
 --        (an empty task id: no result; 0 milliseconds: kept for ever)
--- Returns {seconds, microseconds, flags (1 suspects wait, 2 this call was done before), {refused receipts},
+-- Returns {seconds, microseconds, flags (1 suspects wait, 2 this call was done before), {refused receipts}, revision,
 --          {queue, shelf, strikes, first receipt, payload, payload, ...}, ...}
 -- Errors FENCED: a lease is gone, nothing was done. WRONGTYPE: a follow-up's LIST is none, nothing was done.
 -- Called by consumer.py.
@@ -20,7 +21,7 @@
 
 local consumer, sender, number = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local limit, separator = tonumber(ARGV[5]), ARGV[9]
-local queues = (#KEYS - 1) / 4
+local queues = (#KEYS - 2) / 4
 local now = call('TIME')
 
 -- 1. checks
@@ -34,7 +35,7 @@ end
 local state = call('HMGET', KEYS[1], 'issued', sender)
 local issued = math.max(tonumber(state[1] or 0), tonumber(ARGV[4]))
 if number <= tonumber(state[2] or 0) then
-  return {now[1], now[2], 2, {}}
+  return {now[1], now[2], 2, {}, call('GET', KEYS[#KEYS]) or '0'}
 end
 
 local at = 15 + tonumber(ARGV[15]) + 1
@@ -165,7 +166,7 @@ end
 
 -- 5. reserve
 
-local flags, answer = 0, {now[1], now[2], 0, refused}
+local flags, answer = 0, {now[1], now[2], 0, refused, call('GET', KEYS[#KEYS]) or '0'}
 local room, bytes, most = limit, 0, tonumber(ARGV[6])
 
 -- One queue, one LIST, up to `count` of it. Returns whether there may be more.
@@ -286,7 +287,7 @@ end
 
 if limit > 0 then reserve() end
 answer[3] = flags
-if wrote or #answer > 4 then
+if wrote or #answer > 5 then
   call('HSET', KEYS[1], 'issued', issued, sender, number)
 end
 return answer

@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 from ...drivers.sqlite import Database, Step, locate
 from ...errors import CeleriacError, FencedError, OperationalError
 from ..base import Capabilities, Counts, DeadLetter, Delivery, Opened, Outgoing, Shelf
+from ..revocation import Revocation
 from .consumer import Held, Put, SQLiteConsumer
 from .entry import Waiting, enqueue, number_of, numbers_of, pack, topic
+from .revoked import revocations, revoke
 from .sql import SQL
 from .waiter import SQLiteWaiter
 
@@ -29,6 +31,7 @@ class SQLiteBroker:
         self._database: Database = locate(opened.url, opened.options)
         self._connect_timeout = opened.connect_timeout
         self._timeout = opened.publish_timeout
+        self._bounds = opened.bounds
         self._retained = False
         #: Stores records of settlements in the joined backend's tables.
         self.put: Put | None = None
@@ -157,6 +160,14 @@ class SQLiteBroker:
 
     def waiter(self, queues: Sequence[str]) -> SQLiteWaiter:
         return SQLiteWaiter(self, queues)
+
+    # -- revocations --------------------------------------------------------------------------------------------
+
+    def revoke(self, entries: Sequence[Revocation]) -> int:
+        return self.write(lambda step: revoke(step, entries, self._bounds, time.time()))
+
+    def revocations(self, since: int = 0) -> tuple[int, list[Revocation]]:
+        return self.read(lambda step: revocations(step, since, self._bounds, time.time()))
 
     # -- looking and tidying ------------------------------------------------------------------------------------
 

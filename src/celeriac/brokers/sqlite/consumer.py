@@ -145,7 +145,7 @@ class SQLiteConsumer:
 
         def work(step: Step) -> Turn:
             queues = numbers_of(step, self._queues)
-            self._fence(step, queues)
+            revision = self._fence(step, queues)
             held = {row[0]: Held(*row) for row in step.execute(SQL.holdings, (self.name,))}
             now = time.time()
             settling = Settling(self.name, held, now)
@@ -153,20 +153,22 @@ class SQLiteConsumer:
                 settling.add(settlement, parcels)
             settling.write(step, self._broker.put)
             if limit <= 0:
-                return Turn([], tuple(settling.refused), now)
+                return Turn([], tuple(settling.refused), now, False, revision)
             beside = {row.shelf for row in settling.left()}
             reserving = Reserving(step, self.name, self._queues, queues)
             deliveries, suspects = reserving.take(shelf, beside, limit, max_bytes)
-            return Turn(deliveries, tuple(settling.refused), now, suspects)
+            return Turn(deliveries, tuple(settling.refused), now, suspects, revision)
 
         turn = self._broker.write(work)
         self._rotate(turn.deliveries)
         return turn
 
-    def _fence(self, step: Step, queues: Mapping[str, int]) -> None:
-        leased = {row[0] for row in step.execute(SQL.leased, (self.name,))}
+    def _fence(self, step: Step, queues: Mapping[str, int]) -> int:
+        """Returns the newest revision of the revocations."""
+        leased = dict(step.execute(SQL.leased, (self.name,)).fetchall())
         if any(queues[name] not in leased for name in self._queues):
             raise FencedError(f"The lease of {self.name} is gone")
+        return next(iter(leased.values()), 0) or 0
 
     def _rotate(self, deliveries: Sequence[Delivery]) -> None:
         """Queues that were served are asked last next time."""

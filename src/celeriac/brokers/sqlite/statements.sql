@@ -26,7 +26,8 @@ INSERT INTO delayed (queue, due, message, priority, strikes) VALUES (?, ?, ?, ?,
 -- ---- a turn -----------------------------------------------------------------------------------------------------
 
 -- name: leased
-SELECT queue FROM leases WHERE consumer = ?;
+-- consumer -> its queues, each with the newest revision of the revocations: this is read in every turn
+SELECT queue, (SELECT max(revision) FROM revoked) FROM leases WHERE consumer = ?;
 
 -- name: holdings
 -- consumer -> what it holds, in the order of its receipts
@@ -114,6 +115,36 @@ SELECT topic FROM listeners WHERE address = ?;
 
 -- name: deaf
 DELETE FROM listeners WHERE address = ?;
+
+-- ---- revocations ------------------------------------------------------------------------------------------------
+
+-- name: newest_revision
+SELECT max(revision) FROM revoked;
+
+-- name: unrevoke
+DELETE FROM revoked WHERE name = ?;
+
+-- name: revoke
+-- revision, name, entry
+INSERT INTO revoked (revision, name, entry) VALUES (?, ?, ?);
+
+-- name: outdated
+-- revision: forget what is older
+DELETE FROM revoked WHERE revision < ?;
+
+-- name: surplus
+-- number: forget that many, the oldest
+DELETE FROM revoked WHERE revision IN (SELECT revision FROM revoked ORDER BY revision LIMIT ?);
+
+-- name: revocations
+-- revision -> what is newer
+SELECT revision, entry FROM revoked WHERE revision > ? ORDER BY revision;
+
+-- ---- bounds -----------------------------------------------------------------------------------------------------
+
+-- name: tally
+-- name, by how much -> the total
+INSERT INTO tallies (name, total) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET total = total + ?2 RETURNING total;
 
 -- ---- looking and tidying ----------------------------------------------------------------------------------------
 

@@ -26,6 +26,9 @@ T = TypeVar("T")
 APPLICATION_ID = int.from_bytes(b"celr", "big")
 LAYOUT = 1
 _LAYOUT_SQL = Path(__file__).with_name("layout.sql")
+#: Tables that layout 1 got later: a file may lack them, and whoever does not know them may go on with it.
+_ADDED_SQL = Path(__file__).with_name("added.sql")
+_ADDED = ("revoked", "tallies")
 
 #: Pauses while another process writes, seconds: a turn takes well under a millisecond.
 _FIRST_PAUSE = 0.0001
@@ -173,16 +176,19 @@ class Database:
         connection.execute(f"PRAGMA cache_size = -{_CACHE}")
 
     def _check_layout(self, connection: sqlite3.Connection) -> None:
-        if self._is_ours(connection):
+        ours = self._is_ours(connection)
+        if ours and _is_whole(connection):
             return
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        if not ours:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("BEGIN IMMEDIATE")
         try:
             if not self._is_ours(connection):  # another process may have been faster
-                for statement in _statements(_LAYOUT_SQL.read_text(encoding="utf-8")):
-                    connection.execute(statement)
+                _run_script(connection, _LAYOUT_SQL)
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {LAYOUT}")
+            if not _is_whole(connection):
+                _run_script(connection, _ADDED_SQL)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -334,6 +340,17 @@ def _listeners(step: Step) -> list[str]:
     for topic in step.topics:
         addresses += [row[0] for row in step.execute("SELECT address FROM listeners WHERE topic = ?", (topic,))]
     return addresses
+
+
+def _is_whole(connection: sqlite3.Connection) -> bool:
+    marks = ", ".join("?" * len(_ADDED))
+    found = connection.execute(f"SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ({marks})", _ADDED)
+    return bool(found.fetchone()[0] == len(_ADDED))
+
+
+def _run_script(connection: sqlite3.Connection, path: Path) -> None:
+    for statement in _statements(path.read_text(encoding="utf-8")):
+        connection.execute(statement)
 
 
 def _statements(script: str) -> Iterable[str]:

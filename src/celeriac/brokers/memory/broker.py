@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
-from ..drivers import memory as driver
-from ..errors import FencedError
-from ..foundation.identifiers import uuid4_text
-from ..wire import envelope
-from ..wire.message import Record
-from .base import (
+from ...drivers import memory as driver
+from ...errors import FencedError
+from ...foundation.identifiers import uuid4_text
+from ...wire import envelope
+from ...wire.message import Record
+from ..base import (
     Capabilities,
     Counts,
     DeadLetter,
@@ -31,6 +31,8 @@ from .base import (
     Turn,
     Verdict,
 )
+from ..revocation import Revocation
+from .revoked import Revoked
 
 #: Celery on Redis: 0 is taken first, 9 last, and none given means 0.
 LOWEST = 9
@@ -62,6 +64,7 @@ class Queues:
         self.leases: dict[tuple[str, str], int] = {}
         self.held: dict[str, dict[int, tuple[Delivery, _Entry]]] = {}
         self.waiters: set[MemoryWaiter] = set()
+        self.revoked = Revoked()
         self._places = itertools.count(1)
         #: The last one given to anyone.
         self.receipt = 0
@@ -214,7 +217,7 @@ class MemoryConsumer:
         put = self._broker.put
         refused = [s.delivery.receipt for s in settlements if not state.settle(self.name, s, put, now) and s.delivery]
         deliveries, suspects = self._reserve(limit, max_bytes, shelf) if limit else ([], False)
-        return Turn(deliveries, tuple(refused), now, suspects)
+        return Turn(deliveries, tuple(refused), now, suspects, state.revoked.revision)
 
     def _reserve(self, limit: int, max_bytes: int, shelf: Shelf) -> tuple[list[Delivery], bool]:
         held = self._broker.state.held.get(self.name)
@@ -302,6 +305,7 @@ class MemoryBroker:
 
     def __init__(self, opened: Opened, clock: Callable[[], float] = time.time) -> None:
         self.clock = clock
+        self._bounds = opened.bounds
         self._space = driver.space(opened.url)
         self.lock = self._space.lock
         self.state = self._space.store("queues", Queues)
@@ -397,6 +401,16 @@ class MemoryBroker:
     def waiter(self, queues: Sequence[str]) -> MemoryWaiter:
         return MemoryWaiter(self, queues)
 
+    # -- revocations --------------------------------------------------------------------------------------------
+
+    def revoke(self, entries: Sequence[Revocation]) -> int:
+        with self.lock:
+            return self.state.revoked.add(entries, self._bounds, self.clock())
+
+    def revocations(self, since: int = 0) -> tuple[int, list[Revocation]]:
+        with self.lock:
+            return self.state.revoked.newer(since, self._bounds, self.clock())
+
     # -- looking and tidying ------------------------------------------------------------------------------------
 
     def count(self, queues: Sequence[str]) -> dict[str, Counts]:
@@ -456,8 +470,3 @@ class MemoryBroker:
             for letter_id in found:
                 self.state.requeue(queue, dead.pop(letter_id)[1])
             return found
-
-
-def factory(opened: Opened) -> MemoryBroker:
-    """See `registry`."""
-    return MemoryBroker(opened)
