@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..brokers.base import Settlement
@@ -19,6 +20,8 @@ from ..states import FAILURE, RETRY, SUCCESS
 from ..wire.representation import represent
 from . import outcome as outcomes
 from .admission import Admitted
+from .arming import Arm, AsyncArm, Call
+from .coroutines import PLAIN, awaited
 from .outcome import ExceptionInfo, Failure, Ignored, Outcome, Rejected, Retried, Success
 from .settling import Settling
 
@@ -42,41 +45,67 @@ class Tracer:
         self._hooked: dict[type, frozenset[str]] = {}
         self._pid = os.getpid()
 
-    def trace(self, work: Admitted) -> Settlement | None:
-        """Run it. Returns what becomes of its delivery; None if nothing is left to do. Raises nothing."""
+    def trace(self, work: Admitted, arm: Arm | None = None) -> Settlement | None:
+        """Run it, armed if something may have to interrupt it. Returns what becomes of its delivery; None if nothing is
+        left to do. Raises nothing."""
         task, request = work.task, work.request
         token = current.push(task, request)
         try:
             began = self._clock()
-            result = self.run(task, request, work.args, work.kwargs)
-            if os.getpid() != self._pid:
-                end_child(result)
-            settlement = self._settling.settle(work, result)
-            if settlement.outcome is not result:  # the value could not be written, say
-                result = settlement.outcome
-            try:
-                self.leave(task, request, result, self._clock() - began)
-            except Exception:  # a value that cannot be shown, mostly: the verdict stands
-                logger.exception("Task %s[%s]: its outcome could not be logged", task.name, request.id)
-            for call in settlement.calls:
-                _guarded(call, task, request, "an errback")
+            call = None if arm is None else partial(arm.call, work.delivery.receipt)
+            result = self.run(task, request, work.args, work.kwargs, call)
+            return self._end(work, result, began)
         finally:
             current.pop(token)
-        return settlement.settlement
 
-    def run(self, task: Task[..., Any], request: Context, args: Any, kwargs: Any) -> Outcome:
-        """The body, and what its end means."""
+    async def trace_coroutine(self, work: Admitted, arm: AsyncArm) -> Settlement | None:
+        """As `trace`, on the event loop that the caller runs on: for tasks whose body is a coroutine function."""
+        task, request = work.task, work.request
+        token = current.push(task, request)
         try:
-            if task.track_started:
-                self._started(task, request)
-            if "before_start" in self._hooks(task):
-                task.before_start(request.id or "", args, kwargs)
-            return Success(_body(task)(*args, **kwargs))
-        except BaseException as error:  # SystemExit and its like too: nothing a task raises may end its runner
+            began = self._clock()
             try:
-                return judge(task, error)
-            except Exception as odd:  # `throws` of no use, an exception that cannot be shown: a runner that died of
-                return Failure(odd, f"{odd!r}, while an exception was judged")  # it would run the task again for ever
+                self._enter(task, request, work.args, work.kwargs)
+                value = await arm(_body(task)(*work.args, **work.kwargs))
+                result: Outcome = Success(value if type(value) in PLAIN else awaited(value))
+            except BaseException as error:  # a cancellation too, which nobody but the body itself has asked for
+                result = _judged(task, error)
+            return self._end(work, result, began)
+        finally:
+            current.pop(token)
+
+    def run(self, task: Task[..., Any], request: Context, args: Any, kwargs: Any, call: Call | None = None) -> Outcome:
+        """The body, and what its end means; `call` calls it armed."""
+        try:
+            if task.track_started or self._hooks(task):
+                self._enter(task, request, args, kwargs)
+            body = _body(task)
+            value = body(*args, **kwargs) if call is None else call(body, args, kwargs)
+            return Success(value if type(value) in PLAIN else awaited(value, call))
+        except BaseException as error:  # SystemExit and its like too: nothing a task raises may end its runner
+            return _judged(task, error)
+
+    def _enter(self, task: Task[..., Any], request: Context, args: Any, kwargs: Any) -> None:
+        if task.track_started:
+            self._started(task, request)
+        if "before_start" in self._hooks(task):
+            task.before_start(request.id or "", args, kwargs)
+
+    def _end(self, work: Admitted, result: Outcome, began: float) -> Settlement | None:
+        """Settle and leave."""
+        task, request = work.task, work.request
+        if os.getpid() != self._pid:
+            end_child(result)
+        settlement = self._settling.settle(work, result)
+        if settlement.outcome is not result:  # the value could not be written, say
+            result = settlement.outcome
+        try:
+            self.leave(task, request, result, self._clock() - began)
+        except Exception:  # a value that cannot be shown, mostly: the verdict stands
+            logger.exception("Task %s[%s]: its outcome could not be logged", task.name, request.id)
+        for call in settlement.calls:
+            _guarded(call, task, request, "an errback")
+        return settlement.settlement
 
     def leave(self, task: Task[..., Any], request: Context, result: Outcome, seconds: float) -> None:
         """Hooks and the log line."""
@@ -120,6 +149,13 @@ def end_child(result: Outcome) -> NoReturn:
 def _body(task: Task[..., Any]) -> Callable[..., Any]:
     """`run`, or `__call__` where the class has its own (the request is pushed already, so ours would do so twice)."""
     return task.run if type(task).__call__ is Task.__call__ else task
+
+
+def _judged(task: Task[..., Any], error: BaseException) -> Outcome:
+    try:
+        return judge(task, error)
+    except Exception as odd:  # `throws` of no use, an exception that cannot be shown: a runner that died of
+        return Failure(odd, f"{odd!r}, while an exception was judged")  # it would run the task again for ever
 
 
 def judge(task: Task[..., Any], error: BaseException) -> Outcome:

@@ -1,0 +1,56 @@
+"""Lanes: where bodies run in a runner that runs many at a time. This file is the port; each kind of lane is one file.
+
+The runner's own thread (it reserves, hands over, settles) owns the numbers of the lanes: it hands work only to a lane
+that is free, so whatever a lane has been given runs, and is on the board. Lanes touch neither broker nor board.
+
+**Interruption.** `interrupt` makes the run of one receipt raise an exception that it did not ask for. It strikes that
+run only, only while its body is on the stack (`execution.arming`), and never inside our own code that the body called
+(`delay`, `get`): a lock or a connection left half-way would harm every other run. So it may have to be asked again:
+False means "not struck: it is not at a place where it may be, or it is over"; ask again a few milliseconds later until
+it is true or the run has ended. What cannot be struck at all (a blocking C call) is the supervisor's: it ends the
+process. A body may catch what struck it, as in Celery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from ....brokers.base import Settlement
+from ....execution.admission import Admitted
+
+
+class Ended(NamedTuple):
+    """A run that is over: its lane is free again."""
+
+    lane: int
+    work: Admitted
+    #: What becomes of its delivery; None: nothing is left to do.
+    settlement: Settlement | None
+    seconds: float
+
+
+class Lanes(Protocol):
+    """`run` first; everything else belongs to the thread that runs `main`."""
+
+    def run(self, main: Callable[[], int]) -> int:
+        """Call `main`, which is the runner, and return its answer; lanes are there while it runs. Called in the main
+        thread, which `main` gets or not, as the kind of lane needs."""
+        ...
+
+    def room(self, work: Admitted) -> bool:
+        """Whether a lane of its kind could begin with it at once, provided that a number is free."""
+        ...
+
+    def submit(self, batch: Sequence[tuple[int, Admitted]]) -> None:
+        """Begin with these, each in the lane of that number. Their ends are told by the `ended` that lanes are made
+        with, in any thread."""
+        ...
+
+    def interrupt(self, lane: int, receipt: int, error: BaseException) -> bool:
+        """See above. `error` is raised as it is. True: it is on its way, or has struck."""
+        ...
+
+
+#: Tells the runner of an end; called in whichever thread the body ran.
+Tell = Callable[[Ended], None]
