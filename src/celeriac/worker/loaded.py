@@ -11,6 +11,7 @@ from msgspec import Struct
 from ..client.app import Celery
 from ..client.current import get_current_app
 from ..errors import CeleriacError, ImproperlyConfigured
+from ..execution.follow_up import takes_three
 from ..foundation import home, identifiers, loading
 from ..foundation.tracebacks import users_part
 from .not_yet import not_done
@@ -83,9 +84,12 @@ def plan_of(app: Celery, options: WorkerOptions) -> Plan:
         lanes=lanes,
         policy=_common_policy(app),
         policies=_policies(app),
+        called_errbacks=frozenset(name for name, task in app.tasks.items() if takes_three(task)),
         lease=_lease(conf.worker_lease),
         max_strikes=int(conf.task_max_strikes),
         grace=conf.worker_shutdown_grace,
+        soft_shutdown=float(conf.worker_soft_shutdown_timeout or 0),
+        soft_when_idle=bool(conf.worker_enable_soft_shutdown_on_idle),
         read_ahead=1 if conf.worker_disable_prefetch else int(conf.worker_read_ahead),
         read_ahead_bytes=int(conf.worker_read_ahead_bytes),
         settings=_portable(conf.without_defaults()),

@@ -45,11 +45,16 @@ class Plan(Struct, frozen=True, kw_only=True):
     max_strikes: int
     #: How long a warm shutdown waits for running tasks; None: as long as they take.
     grace: float | None
+    #: How long a cold one waits for them first (0.0: not at all), and whether it does so where nothing runs.
+    soft_shutdown: float = 0.0
+    soft_when_idle: bool = False
     read_ahead: int
     read_ahead_bytes: int
     #: What becomes of a task whose process dies under it, for tasks that differ from `policy`, by name.
     policy: Policy
     policies: dict[str, Policy]
+    #: Tasks that as errbacks are called with (request, exception, traceback), which no message carries.
+    called_errbacks: frozenset[str] = frozenset()
     #: Settings that the app sets and that can be written as JSON: enough for a bare app beside it.
     settings: dict[str, Any]
 

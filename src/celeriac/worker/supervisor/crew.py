@@ -120,6 +120,10 @@ class Crew:
     def close(self) -> None:
         self._template.close()
 
+    def abandon(self) -> None:
+        """End the template by force, and with it whatever it started; the loop hears of it by the end of its line."""
+        self._template.process.kill()
+
     # -- runners -----------------------------------------------------------------------------------------------------
 
     def spawn(self, slot: int) -> None:

@@ -1,11 +1,13 @@
 """The supervisor: one loop that keeps a node going. Signals, lines and news of its threads are handled one by one.
 
 It runs no task code, imports no app, and waits on no network: `upkeep` and `doorbell` do, in threads of their own.
-`crew` starts runners and sees them end, `oversight` looks at what they run.
+`crew` starts runners and sees them end, `oversight` looks at what they run, `stopping` ends it all.
 """
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import logging
 import selectors
 import signal
@@ -23,17 +25,15 @@ from .post import Post
 from .process import RunnerHandle, Template
 from .quarantine import Command, Quarantine
 from .signals import SignalMailbox
+from .stopping import EX_HARD, EXIT, Stopping
 from .upkeep import Upkeep
 
 logger = logging.getLogger("celeriac.worker")
 
 #: Seconds between looks at the board.
 TICK = 0.2
-#: Seconds that the broker has, once the last runner has ended, to be told so; later the leases run out by themselves.
-FAREWELL = 10.0
 
-WARM = (signal.SIGTERM, signal.SIGINT)
-COLD = (signal.SIGQUIT,)
+STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 class Supervisor:
@@ -44,6 +44,7 @@ class Supervisor:
     _give_back: GiveBack
     _oversight: Oversight
     _crew: Crew
+    _stopping: Stopping
 
     def __init__(
         self,
@@ -66,32 +67,37 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._quarantine = Quarantine()
         self._online = True
-        self._stopping_since: float | None = None
         self._exit_code = 0
 
     # -- the loop ----------------------------------------------------------------------------------------------------
 
     def run(self, upkeep: Upkeep, doorbell: Doorbell) -> int:
-        """Until stopped: 0, or 70 where runners keep dying before they are ready."""
+        """Until stopped: 0, 1 by force, or 70 where runners keep dying before they are ready."""
         self._upkeep, self._doorbell = upkeep, doorbell
         self._give_back = GiveBack(self._board, upkeep)
         self._oversight = Oversight(self._board, self._give_back)
         self._crew = self._assemble()
-        mailbox = SignalMailbox([*WARM, *COLD])
+        self._stopping = Stopping(
+            crew=self._crew,
+            board=self._board,
+            plan=self._plan,
+            give_back_all=lambda: self._oversight.give_back_all(self._crew.runners.values()),
+        )
+        mailbox = SignalMailbox(STOP)
         self._selector.register(mailbox, selectors.EVENT_READ, lambda: self._signals(mailbox))
         self._selector.register(self._post, selectors.EVENT_READ, self._news)
         upkeep.start()
         doorbell.start()
         self._crew.start()
         next_tick = time.monotonic() + TICK
-        while not self._finished():
+        while not self._stopping.finished(time.monotonic()):
             for key, _ in self._selector.select(max(0.0, next_tick - time.monotonic())):
                 key.data()
             if (now := time.monotonic()) >= next_tick:
                 self._tick(now)
                 next_tick = now + TICK
         self._leave(mailbox)
-        return self._exit_code
+        return EX_HARD if self._stopping.hard else self._exit_code
 
     def _assemble(self) -> Crew:
         return Crew(
@@ -111,13 +117,12 @@ class Supervisor:
             ),
         )
 
-    def _finished(self) -> bool:
-        crew = self._crew
-        if self._stopping_since is None or crew.runners:
-            return False
-        return not crew.unsettled or time.monotonic() - max(self._stopping_since, crew.last_end) > FAREWELL
-
     def _leave(self, mailbox: SignalMailbox) -> None:
+        with contextlib.suppress(RuntimeError, ValueError, OSError):  # no stderr to write to
+            faulthandler.dump_traceback_later(EXIT, exit=True)
+        if self._stopping.hard:
+            self._crew.abandon()
+            return
         self._doorbell.stop()
         self._upkeep.stop()
         self._upkeep.join(timeout=10)
@@ -133,14 +138,10 @@ class Supervisor:
 
     def _tick(self, now: float) -> None:
         self._crew.tick(now)
-        excused = not self._online or self._quarantine.active or self._stopping_since is not None
+        excused = not self._online or self._quarantine.active or self._stopping.begun
         self._oversight.look(self._crew.ready(), now, excused=excused)
         self._command(self._quarantine.tick(now))
-        grace = self._plan.grace
-        since = self._stopping_since
-        if since is not None and not self._crew.cold and grace is not None and now - since > grace:
-            logger.warning("tasks still run after the grace of %.0fs: they go back to their queues", grace)
-            self._stop_cold()
+        self._stopping.tick(now)
 
     # -- what the crew sees ------------------------------------------------------------------------------------------
 
@@ -164,7 +165,7 @@ class Supervisor:
 
     def _hopeless(self) -> None:
         self._exit_code = 70
-        self._stop_cold()
+        self._stopping.begin_cold()
 
     # -- news of other threads ---------------------------------------------------------------------------------------
 
@@ -188,7 +189,7 @@ class Supervisor:
 
     def quarantined(self, waiting: int) -> None:
         """Upkeep: so many messages wait that must run with nothing beside them."""
-        if self._stopping_since is None and not self._quarantine.active:
+        if not self._stopping.begun and not self._quarantine.active:
             ready = [handle.slot for handle in self._crew.ready()]
             if len(ready) == self._crew.slots:
                 logger.warning("%d messages under which nodes died wait: running them alone", waiting)
@@ -205,27 +206,8 @@ class Supervisor:
             if slot in self._crew.runners:
                 self._crew.runners[slot].line.say(word)
 
-    # -- stopping ----------------------------------------------------------------------------------------------------
+    # -- signals -----------------------------------------------------------------------------------------------------
 
     def _signals(self, mailbox: SignalMailbox) -> None:
         for number in mailbox.take():
-            if number in COLD or (number == signal.SIGINT and self._stopping_since is not None):
-                self._say_stop("Cold")
-                self._stop_cold()
-            elif self._stopping_since is None:
-                self._say_stop("Warm")
-                self._stop_warm()
-
-    def _say_stop(self, how: str) -> None:
-        more = "" if how == "Cold" else ": running tasks end first; a second Ctrl-C hands them back now"
-        logger.warning("worker: %s shutdown (%s)%s", how, self._node, more)
-
-    def _stop_warm(self) -> None:
-        self._stopping_since = time.monotonic()
-        self._crew.stop()
-        self._oversight.give_back_all(self._crew.runners.values())
-
-    def _stop_cold(self) -> None:
-        if self._stopping_since is None:
-            self._stop_warm()
-        self._crew.kill("shutdown")
+            self._stopping.signalled(number)
