@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import inspect
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..brokers.base import Outgoing
@@ -34,16 +34,19 @@ def on_success(app: Celery, request: Context, value: Any) -> list[Caused]:
 
 
 def on_failure(
-    app: Celery, request: Context, error: BaseException, traceback: str
+    app: Celery, request: Context, error: BaseException, traceback: str, called: Container[str] = ()
 ) -> tuple[list[Outgoing], list[Callable[[], Any]]]:
     """Errbacks: messages for those that take the task's id, calls for those that take (request, exc, traceback), which
-    Celery too makes where the task failed, since an exception does not travel."""
+    Celery too makes where the task failed, since an exception does not travel. `called` names tasks of the second kind
+    that are not here: they are left out."""
     messages: list[Outgoing] = []
     calls: list[Callable[[], Any]] = []
     for n, spec in enumerate(request.errbacks or ()):
         signature = Signature.from_dict(spec, app=app)
         task = app.tasks.get(signature.task)
-        if task is not None and _takes_three(task) and not signature.args:
+        if task is None and signature.task in called and not signature.args:
+            continue
+        if task is not None and takes_three(task) and not signature.args:
             calls.append(_new_style(task, signature, request, error, traceback))
         else:
             messages.append(_call(app, request, spec, (request.id,), f"errback:{n}")[0])
@@ -63,7 +66,7 @@ def _call(
     return app.publisher.prepare(signature.task, own_args, kwargs, said), task_id
 
 
-def _takes_three(task: Any) -> bool:
+def takes_three(task: Any) -> bool:
     """Whether an errback's body takes more than the id of the failed task."""
     try:
         parameters = inspect.signature(task.run).parameters.values()

@@ -1,87 +1,198 @@
 """Conviction: what is stored of a run whose process is gone, and what becomes of its message. No I/O.
 
 It is the supervisor's word in place of the tracer's: the app's code is not here, only what the plan says of its tasks.
+The page `docs/acknowledgement.md` is the table of what is decided here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+import logging
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from ..brokers.base import Delivery, Settlement, Verdict
+from ..brokers.base import Delivery, Outgoing, Settlement, Shelf, Verdict
 from ..client.request import Context
-from ..errors import CeleriacError, TaskRevokedError, TimeLimitExceeded, WorkerLostError
+from ..errors import CeleriacError, ImproperlyConfigured, TaskRevokedError, TimeLimitExceeded, WorkerLostError
+from ..execution import follow_up
 from ..execution.records import Records
-from ..wire import envelope
+from ..wire import envelope, protocol1, protocol2, serializers
+from ..wire.message import Message
 from .plan import Plan, Policy
 from .supervisor.fates import Lost, Terminated, TimedOut
 
 if TYPE_CHECKING:
     from ..client.app import Celery
 
+logger = logging.getLogger("celery.worker.request")
+
 
 class Subject(Struct, frozen=True):
     """Whose run it was, as far as the message can be read."""
 
     request: Context
-    task: str
-    task_id: str
     policy: Policy
-    #: Whether anybody may look for its result.
-    stored: bool
+    #: None: it cannot be read, and surely did not run.
+    message: Message | None = None
+
+    @property
+    def task(self) -> str:
+        return str(self.request.get("task") or "")
+
+    @property
+    def task_id(self) -> str:
+        return self.request.id or ""
+
+    @property
+    def stores(self) -> bool:
+        """Whether anybody may look for its result."""
+        return bool(self.task_id) and not self.request.ignores_result(self.policy.ignore_result)
+
+    @property
+    def stores_errors(self) -> bool:
+        return self.stores or bool(self.task_id and self.policy.store_errors_even_if_ignored)
+
+    @property
+    def late(self) -> bool:
+        return self.policy.acks_late is not False
 
 
 class Conviction:
     """Judges by the plan's policies (`supervisor.verdicts.Judge`); `kept` False where no results are kept."""
 
-    def __init__(self, app: Celery, plan: Plan, *, kept: bool) -> None:
+    def __init__(self, app: Celery, plan: Plan, *, kept: bool, now: Callable[[], datetime] | None = None) -> None:
         self.max_strikes = plan.max_strikes
+        self._app = app
         self._plan = plan
-        self._records = Records(app, lambda: datetime.now(UTC), kept)
+        self._accept = _known_types(app.conf.accept_content or ())
+        self._now = now or (lambda: datetime.now(UTC))
+        self._records = Records(app, self._now, kept)
 
     def convict(self, delivery: Delivery, strikes: int, how: str) -> Settlement:
         """A dead letter, and FAILURE with WorkerLostError for whoever waits."""
         detail = f"Worker exited prematurely: {how}. The process died {strikes} times while it ran this message."
         subject = self._subject(delivery)
-        return Settlement(
-            delivery,
-            Verdict.DEAD,
-            record=self._failure(subject, WorkerLostError(detail)),
-            reason="lost",
-            detail=detail,
+        return self._dead(delivery, subject, WorkerLostError(detail), "lost", strikes)
+
+    def lost(self, delivery: Delivery, fate: Lost) -> Settlement | None:
+        """By its own options: tried again as a new message, or a failure. None: nothing was set, it runs again."""
+        subject = self._subject(delivery)
+        if not subject.late:
+            return None  # not acknowledged yet, so it had not begun
+        return self._lost(delivery, subject, fate, fails=subject.policy.reject_on_worker_lost is False)
+
+    def gone(self, delivery: Delivery, fate: Lost | TimedOut | Terminated) -> Settlement | None:
+        """It had been acknowledged before its run: what is stored, and what follows."""
+        subject = self._subject(delivery)
+        if isinstance(fate, Lost):
+            settlement = self._lost(delivery, subject, fate, fails=True)
+        elif isinstance(fate, TimedOut):
+            settlement = self.timed_out(delivery, fate)
+        else:
+            settlement = self.terminated(delivery, fate)
+        if settlement is None or (settlement.record is None and not settlement.follow_ups):
+            return None
+        return structs.replace(settlement, delivery=None, verdict=Verdict.DONE)
+
+    def timed_out(self, delivery: Delivery, fate: TimedOut) -> Settlement:
+        """FAILURE with TimeLimitExceeded; with `acks_on_timeout` off back with a strike, as often as strikes go."""
+        subject = self._subject(delivery)
+        error = TimeLimitExceeded(fate.limit)
+        logger.error("Hard time limit (%ss) exceeded for %s[%s]", fate.limit, subject.task, subject.task_id)
+        if not subject.late or subject.policy.acks_on_timeout is not False:
+            return self._failed(delivery, subject, error)
+        strikes = delivery.strikes + 1
+        if strikes >= self.max_strikes:
+            return self._dead(delivery, subject, error, "timeout", strikes)
+        return Settlement(delivery, Verdict.REQUEUE, shelf=Shelf.SUSPECT, strikes=strikes)
+
+    def terminated(self, delivery: Delivery, fate: Terminated) -> Settlement:
+        """Acknowledged, with REVOKED stored."""
+        subject = self._subject(delivery)
+        record = self._records.revoked(subject.request, TaskRevokedError("terminated")) if subject.stores else None
+        return Settlement(delivery, record=record)
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+
+    def _lost(self, delivery: Delivery, subject: Subject, fate: Lost, *, fails: bool) -> Settlement | None:
+        error = WorkerLostError(f"Worker exited prematurely: {fate.how}.")
+        policy = subject.policy
+        if policy.retry_on_worker_lost and subject.message is not None:
+            most = policy.max_retries
+            if most is None or (subject.request.retries or 0) < most:
+                return self._again(delivery, subject, subject.message, error)
+            fails = True
+        if not fails:
+            return None
+        logger.error("Task handler raised error: %r [%s, %s]", error, subject.task, subject.task_id)
+        if subject.late and policy.acks_on_failure is False:
+            return self._dead(delivery, subject, error, "failed", delivery.strikes)
+        return self._failed(delivery, subject, error)
+
+    def _failed(self, delivery: Delivery, subject: Subject, error: BaseException) -> Settlement:
+        record = self._records.failure(subject.request, error, None) if subject.stores_errors else None
+        return Settlement(delivery, record=record, follow_ups=self._errbacks(subject, error))
+
+    def _dead(
+        self, delivery: Delivery, subject: Subject, error: BaseException, reason: str, strikes: int
+    ) -> Settlement:
+        return structs.replace(
+            self._failed(delivery, subject, error),
+            verdict=Verdict.DEAD,
+            reason=reason,
+            detail=str(error),
             task=subject.task,
             task_id=subject.task_id,
             strikes=strikes,
         )
 
-    def lost(self, delivery: Delivery, fate: Lost) -> Settlement | None:
-        """None: at least once, it runs again."""
-        return None
+    def _again(self, delivery: Delivery, subject: Subject, message: Message, error: BaseException) -> Settlement:
+        """What `Task.retry` would send, with RETRY stored."""
+        due = self._now() + timedelta(seconds=subject.policy.default_retry_delay)
+        retries = (subject.request.retries or 0) + 1
+        again = structs.replace(message, headers={**message.headers, "retries": retries, "eta": due.isoformat()})
+        priority = message.properties.get("priority")
+        outgoing = Outgoing(delivery.queue, again, priority if isinstance(priority, int) else None, due.timestamp())
+        record = self._records.retry(subject.request, error, f"{error!r}") if subject.stores else None
+        delay = subject.policy.default_retry_delay
+        logger.info("Task %s[%s] retry: Retry in %ss: %r", subject.task, subject.task_id, delay, error)
+        return Settlement(delivery, record=record, follow_ups=(outgoing,))
 
-    def timed_out(self, delivery: Delivery, fate: TimedOut) -> Settlement:
-        """Acknowledged, with FAILURE and TimeLimitExceeded stored."""
-        subject = self._subject(delivery)
-        return Settlement(delivery, record=self._failure(subject, TimeLimitExceeded(fate.limit)))
-
-    def terminated(self, delivery: Delivery, fate: Terminated) -> Settlement:
-        """Acknowledged, with REVOKED stored."""
-        subject = self._subject(delivery)
-        record = self._records.revoked(subject.request, TaskRevokedError("terminated")) if subject.stored else None
-        return Settlement(delivery, record=record)
-
-    def _failure(self, subject: Subject, error: BaseException) -> Any:
-        return self._records.failure(subject.request, error, None) if subject.stored else None
+    def _errbacks(self, subject: Subject, error: BaseException) -> tuple[Outgoing, ...]:
+        """Those that are messages. The others take objects that do not travel: a runner is told, and calls them."""
+        if not subject.request.errbacks:
+            return ()
+        try:
+            return tuple(follow_up.on_failure(self._app, subject.request, error, "", self._plan.called_errbacks)[0])
+        except Exception:  # whatever stands in the message: the failure itself is stored all the same
+            logger.exception("Task %s[%s]: its errbacks cannot be called", subject.task, subject.task_id)
+            return ()
 
     def _subject(self, delivery: Delivery) -> Subject:
-        headers: Mapping[str, Any] = {}
         try:
-            headers = envelope.decode(delivery.payload).headers
+            message = envelope.decode(delivery.payload)
+            if "task" not in message.headers:
+                message = protocol1.to_protocol2(message, self._accept)
+            task, task_id = protocol2.identify(message)
         except CeleriacError:
-            pass  # what cannot be read did not run under this name either
-        task, task_id = str(headers.get("task") or ""), str(headers.get("id") or "")
-        request = Context(id=task_id, task=task, group=headers.get("group"), parent_id=headers.get("parent_id"))
+            return Subject(Context(id=""), self._plan.policy)  # what cannot be read did not run under this name either
         policy = self._plan.policies.get(task, self._plan.policy)
-        return Subject(request, task, task_id, policy, bool(task_id) and not headers.get("ignore_result"))
+        try:
+            request = Context.from_message(message, *protocol2.read_body(message, self._accept))
+        except CeleriacError:
+            headers = message.headers
+            request = Context(id=task_id, task=task, group=headers.get("group"), parent_id=headers.get("parent_id"))
+        return Subject(request, policy, message)
+
+
+def _known_types(names: Iterable[str]) -> frozenset[str]:
+    """Of what is accepted; a serializer that the app's own code registers is not known here."""
+    found: set[str] = set()
+    for name in names:
+        try:
+            found |= serializers.content_types((name,))
+        except ImproperlyConfigured:
+            continue
+    return frozenset(found)

@@ -1,6 +1,7 @@
 """Text lines over a stream socket: how supervisor, template and runners talk. A word, then JSON if there is more.
 
     supervisor -> runner    wake | quiet | resume | quarantine | stop
+    runner -> supervisor    acknowledged {"receipt": 7, "queue": "…", "payload": "base64"}   (before the run)
     runner -> supervisor    ready | idle | quieted | quarantined {"ran": 0|1}
     supervisor -> template  fork {"slot": 0, "consumer": "…"}   (with the runner's end of its line)
     template -> supervisor  hello {…} | failed {…} | forked {"slot": 0, "pid": 1} | exited {"pid": 1, "status": 9}
@@ -10,10 +11,27 @@ End of file means that the other side is dead: nothing else tells so quickly.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import socket
 from typing import Any
+
+from msgspec import structs
+
+from ..wire import envelope
+
+
+#: The longest message that travels on a line.
+_LONGEST = 48_000
+
+
+def on_line(payload: bytes) -> str:
+    """A message as text for a line; of a long one only what heads it."""
+    if len(payload) > _LONGEST:
+        message = envelope.decode(payload)
+        payload = envelope.encode(structs.replace(message, body=b""), "", "")
+    return base64.b64encode(payload).decode()
 
 
 class Line:

@@ -17,7 +17,7 @@ from ...brokers.base import Delivery, Settlement, Shelf, Turn, Verdict, Waiter
 from ...errors import CeleriacError, FencedError, OperationalError
 from ...execution.admission import Admission, Admitted
 from ...execution.tracer import Tracer
-from ..lines import Line
+from ..lines import Line, on_line
 from ..settler import Settler
 from ..supervisor.board import PENDING, Desk
 from .flusher import Flusher
@@ -224,6 +224,8 @@ class Runner:
         receipt = work.delivery.receipt
         if self._acknowledging != receipt:
             self._acknowledging, self._denied = receipt, False
+            payload = on_line(work.delivery.payload)
+            self._line.say("acknowledged", receipt=receipt, queue=work.delivery.queue, payload=payload)
             self._outcomes.append(Settlement(work.delivery))
         self._send(0)
         self._take(self._receive())

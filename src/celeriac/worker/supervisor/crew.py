@@ -6,6 +6,7 @@ Part of the supervisor's loop: called from it only, and it waits for nothing. Wh
 
 from __future__ import annotations
 
+import base64
 import logging
 import os
 import selectors
@@ -16,9 +17,10 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from ...brokers.base import Delivery
 from .board import Board
 from .fates import Fate, Lost
-from .process import Mode, RunnerHandle, Template, describe_exit
+from .process import Mode, RunnerHandle, Template, describe_exit, exit_code
 
 logger = logging.getLogger("celeriac.worker")
 
@@ -26,13 +28,17 @@ logger = logging.getLogger("celeriac.worker")
 FALSE_STARTS = 5
 #: A runner's exit status where broker or backend was away: another is tried after so many seconds, until one can start.
 UNAVAILABLE, ANOTHER_TRY = 69, 1.0
+#: A runner's exit status when it has run as much, or grown as large, as one may.
+RECYCLED = 75
+#: Why a successor is paused: its predecessor still runs.
+SUCCESSION = "succession"
 
 
 class Orders(Protocol):
     """What the crew wants of `Upkeep`."""
 
     def enlist(self, slot: int, consumer: str) -> None: ...
-    def bury(self, consumer: str, fates: dict[int, Fate]) -> None: ...
+    def bury(self, consumer: str, fates: dict[int, Fate], early: list[Delivery]) -> None: ...
     def retire(self, consumer: str) -> None: ...
 
 
@@ -82,6 +88,12 @@ class Crew:
         self._generation = 0
         self._false_starts = 0
         self._respawn: dict[int, float] = {}
+        #: Successors by slot, and the consumers that they wait for.
+        self._heirs: dict[int, str] = {}
+        #: Asked for, and without a lease yet.
+        self._enlisting: set[int] = set()
+        #: Why all runners are paused, those included that start later.
+        self.pauses: set[str] = set()
         #: No new runner; and those that end have not been killed by what they ran.
         self.stopping = False
         self.cold = False
@@ -93,7 +105,7 @@ class Crew:
 
     def ready(self) -> list[RunnerHandle]:
         """The runners that serve, in the order of their slots."""
-        return [handle for _, handle in sorted(self.runners.items()) if handle.mode is Mode.READY]
+        return [each for _, each in sorted(self.runners.items()) if each.mode is Mode.READY and not each.standby]
 
     def tick(self, now: float) -> None:
         """Start the runners that were to wait a little."""
@@ -120,6 +132,58 @@ class Crew:
     def close(self) -> None:
         self._template.close()
 
+    # -- more, fewer, others -----------------------------------------------------------------------------------------
+
+    def succeed(self, handle: RunnerHandle) -> None:
+        """Start its successor beside it, which begins when it has ended; whoever asks sees to it that it ends. Where no
+        place is free the successor starts when it has ended."""
+        slot = self._free_slot()
+        if slot is None or self.stopping or handle.leaving:
+            return
+        handle.leaving = True
+        self._heirs[slot] = handle.consumer
+        self.spawn(slot)
+
+    def grow(self) -> bool:
+        """One runner more. False: there is no place, or no more is wanted."""
+        slot = self._free_slot()
+        if slot is None or self.stopping:
+            return False
+        self.slots += 1
+        self.spawn(slot)
+        return True
+
+    def retire(self, handle: RunnerHandle) -> None:
+        """One runner less: it settles what it holds, and ends when nothing runs in it."""
+        if handle.leaving:
+            return
+        handle.leaving = True
+        self.slots -= 1
+        handle.line.say("stop")
+
+    def pause(self, why: str) -> None:
+        """No runner reserves anything until `unpause` for the same reason. What runs goes on."""
+        self.pauses.add(why)
+        for handle in self.runners.values():
+            handle.line.say("pause", why=why)
+
+    def unpause(self, why: str) -> None:
+        self.pauses.discard(why)
+        for handle in self.runners.values():
+            handle.line.say("unpause", why=why)
+
+    def _free_slot(self) -> int | None:
+        taken = self.runners.keys() | self._respawn.keys() | self._heirs.keys() | self._enlisting
+        return next((slot for slot in range(self._board.areas) if slot not in taken), None)
+
+    def _inherit(self, consumer: str) -> None:
+        """That runner starts nothing any more: its successor may."""
+        for slot, waits_for in list(self._heirs.items()):
+            if waits_for == consumer and (heir := self.runners.get(slot)) is not None:
+                del self._heirs[slot]
+                heir.standby = False
+                heir.line.say("unpause", why=SUCCESSION)
+
     def abandon(self) -> None:
         """End the template by force, and with it whatever it started; the loop hears of it by the end of its line."""
         self._template.process.kill()
@@ -130,11 +194,13 @@ class Crew:
         if self.stopping:
             return
         self._generation += 1
+        self._enlisting.add(slot)
         self._tell.fresh(slot)
         self._orders.enlist(slot, f"{self._node}/{slot}.{self._generation}")
 
     def enlisted(self, slot: int, consumer: str) -> None:
         """Upkeep has the lease: have the runner forked."""
+        self._enlisting.discard(slot)
         if self.stopping:
             self.unsettled.add(consumer)
             self._orders.retire(consumer)
@@ -142,8 +208,13 @@ class Crew:
         if self._template.line.closed:
             self._template, self._loaded = self._new_template(), False
             self._watch_template()
-        line = self._template.fork(slot, consumer)  # one that still loads reads it when it has done so
-        handle = RunnerHandle(slot=slot, consumer=consumer, line=line, since=time.monotonic())
+        heir = self._heirs.pop(slot, "")
+        standby = any(each.consumer == heir for each in self.runners.values() if not each.line.closed)
+        if standby:
+            self._heirs[slot] = heir
+        pauses = {*self.pauses, SUCCESSION} if standby else self.pauses
+        line = self._template.fork(slot, consumer, pauses)  # one that still loads reads it when it has done so
+        handle = RunnerHandle(slot=slot, consumer=consumer, line=line, since=time.monotonic(), standby=standby)
         self.runners[slot] = handle
         self._selector.register(line, selectors.EVENT_READ, lambda: self._runner_said(handle))
 
@@ -157,11 +228,27 @@ class Crew:
         for word, more in handle.line.said():
             if word == "ready":
                 self._runner_ready(handle)
+            elif word == "acknowledged":
+                self._acknowledged(handle, more)
             else:
                 self._tell.said(handle, word, more)
         if handle.line.closed:
             self._drop_line(handle)
             self._tell.gone(handle)
+
+    def _acknowledged(self, handle: RunnerHandle, more: dict[str, Any]) -> None:
+        """It is about to run a message that the broker forgets before: should it die, nobody else knows of it."""
+        if len(handle.early) > 64:
+            running = {run.receipt for run in self._board.runs(handle.slot)}
+            handle.early = {receipt: known for receipt, known in handle.early.items() if receipt in running}
+        receipt = more["receipt"]
+        payload = base64.b64decode(more["payload"])
+        handle.early[receipt] = Delivery(more["queue"], receipt, payload, was=receipt)
+
+    def _last_words(self, handle: RunnerHandle) -> None:
+        for word, more in handle.line.said():
+            if word == "acknowledged":
+                self._acknowledged(handle, more)
 
     def _runner_ready(self, handle: RunnerHandle) -> None:
         handle.mode = Mode.READY
@@ -173,6 +260,7 @@ class Crew:
     def _drop_line(self, handle: RunnerHandle) -> None:
         self._selector.unregister(handle.line)
         handle.line.close()
+        self._inherit(handle.consumer)
 
     def _runner_ended(self, handle: RunnerHandle, status: int | None, *, definite: bool = True) -> None:
         """`definite`: what it ran is to blame, and not something that ran beside it."""
@@ -180,10 +268,11 @@ class Crew:
             return
         del self.runners[handle.slot]
         if not handle.line.closed:
+            self._last_words(handle)
             self._drop_line(handle)
         runs = self._board.runs(handle.slot)
         self.unsettled.add(handle.consumer)
-        if status == 0 and not runs:
+        if exit_code(status) in (0, RECYCLED) and not runs:
             self._orders.retire(handle.consumer)
         else:
             how = describe_exit(status)
@@ -192,7 +281,7 @@ class Crew:
                 logger.error("Process 'ForkPoolWorker-%d' pid:%d exited with '%s'", handle.slot + 1, handle.pid, how)
             lost = Lost(handle.killed_for or how, definite and len(runs) == 1)
             blamed = {} if on_purpose or handle.fates else {run.receipt: lost for run in runs}
-            self._orders.bury(handle.consumer, {**blamed, **handle.fates})
+            self._orders.bury(handle.consumer, {**blamed, **handle.fates}, list(handle.early.values()))
         self._tell.gone(handle)
         self.last_end = time.monotonic()
 
@@ -201,7 +290,11 @@ class Crew:
         return self.stopping and status == signal.SIGTERM
 
     def _replace(self, handle: RunnerHandle, status: int | None) -> None:
-        if status is not None and os.waitstatus_to_exitcode(status) == UNAVAILABLE:
+        if handle.leaving:
+            return
+        if exit_code(status) == RECYCLED:
+            self.spawn(handle.slot)
+        elif exit_code(status) == UNAVAILABLE:
             # An outage is no reason to end the runners that still run.
             self._respawn[handle.slot] = time.monotonic() + ANOTHER_TRY
         elif handle.mode is not Mode.STARTING:
@@ -264,6 +357,7 @@ class Crew:
             self._runner_ended(handle, None, definite=definite)
         if any(handle.mode is not Mode.STARTING for handle in handles):
             for handle in handles:
-                self.spawn(handle.slot)
+                if not handle.leaving:
+                    self.spawn(handle.slot)
         else:  # one false start, however many runners it was to have
             self._falsely_started(handle.slot for handle in handles)

@@ -9,11 +9,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from enum import Enum
 
 import msgspec
 from msgspec import Struct
 
+from ...brokers.base import Delivery
 from ..lines import Line
 from ..options import WorkerOptions
 from .board import Board
@@ -39,8 +41,14 @@ class RunnerHandle(Struct):
     mode: Mode = Mode.STARTING
     #: Why it was killed on purpose, for the log and the stored error.
     killed_for: str = ""
+    #: It ends, or soon will, and nothing more is to take its place: its successor is there, or none is wanted.
+    leaving: bool = False
+    #: It is ready, and starts nothing before its predecessor has ended.
+    standby: bool = False
     #: What its runs come to, by receipt, where we end it because of them: then what ran beside them is not blamed.
     fates: dict[int, Fate] = {}
+    #: What it acknowledged before the run, by receipt (`Delivery.was`): the broker has forgotten it.
+    early: dict[int, Delivery] = {}
 
     def kill(self, why: str) -> None:
         """End the process now; its end of file tells the supervisor."""
@@ -78,9 +86,12 @@ class Template:
         self.process.stdin.close()
         there.close()
 
-    def fork(self, slot: int, consumer: str) -> Line:
-        """Ask for a runner; returns our end of its line. `forked` or its end of file follows."""
+    def fork(self, slot: int, consumer: str, pauses: Iterable[str] = ()) -> Line:
+        """Ask for a runner, which is paused from its start for each of the reasons given; returns our end of its line.
+        `forked` or its end of file follows."""
         here, there = Line.pair()
+        for why in pauses:
+            here.say("pause", why=why)
         self.line.say("fork", fds=(there.fileno(),), slot=slot, consumer=consumer)
         there.close()
         return here
@@ -93,6 +104,11 @@ class Template:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+def exit_code(status: int | None) -> int | None:
+    """Of a process that ended by itself; negative: the signal that ended it. None: not known."""
+    return None if status is None else os.waitstatus_to_exitcode(status)
 
 
 def describe_exit(status: int | None) -> str:

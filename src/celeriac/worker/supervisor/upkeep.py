@@ -104,10 +104,10 @@ class Upkeep(threading.Thread):
         """Get a lease for a new runner, then tell `events.enlisted`."""
         self._orders.put(lambda: self._enlist(slot, consumer))
 
-    def bury(self, consumer: str, fates: Mapping[int, Fate] = NOBODY) -> None:
+    def bury(self, consumer: str, fates: Mapping[int, Fate] = NOBODY, early: list[Delivery] | None = None) -> None:
         """A runner of ours is dead and waited for: take back what it held, and judge what ended with it by `fates`
-        (by receipt; what is not named goes back unharmed)."""
-        self._orders.put(lambda: self._bury(consumer, fates))
+        (by receipt; what is not named goes back unharmed). `early` is what it had acknowledged before its run."""
+        self._orders.put(lambda: self._bury(consumer, fates, early or []))
 
     def give_back(self, slot: int, consumer: str, low: int) -> None:
         """Return what the runner holds above receipt `low`; the board said PENDING before, and says what went after."""
@@ -227,7 +227,8 @@ class Upkeep(threading.Thread):
             self._settler.close()
             self._settler = None
             self._former.append((self._own, {each.delivery.receipt: each for each in self._pending if each.delivery}))
-        self._pending.clear()
+        # What has no delivery is found nowhere again.
+        self._pending = [each for each in self._pending if each.delivery is None]
 
     def _ensure_own(self) -> Settler:
         if self._settler is None:
@@ -285,11 +286,13 @@ class Upkeep(threading.Thread):
 
     # -- the dead ----------------------------------------------------------------------------------------------------
 
-    def _bury(self, consumer: str, fates: Mapping[int, Fate]) -> None:
+    def _bury(self, consumer: str, fates: Mapping[int, Fate], early: list[Delivery]) -> None:
         self._ensure_own()
         deliveries = self._broker.recover(consumer, self._queues, self._own)
         self._forget(consumer)
         self._pending.extend(verdicts.after_runner_death(deliveries, fates, self._judge))
+        self._pending.extend(verdicts.acknowledged_early(early, deliveries, fates, self._judge))
+        early.clear()  # should this be repeated for want of the broker
         self._settle_pending()
         self._events.settled(consumer)
 

@@ -31,6 +31,10 @@ class Judge(Protocol):
         """What the task's own options say of the loss of its process; None: it runs again, with a strike."""
         ...
 
+    def gone(self, delivery: Delivery, fate: Fate) -> Settlement | None:
+        """It had been acknowledged before its run; None: nothing is to be stored or sent."""
+        ...
+
     def timed_out(self, delivery: Delivery, fate: TimedOut) -> Settlement:
         """A failure: TimeLimitExceeded."""
         ...
@@ -47,6 +51,15 @@ def after_runner_death(deliveries: Sequence[Delivery], fates: Mapping[int, Fate]
         _back(delivery) if (fate := fates.get(delivery.was)) is None else _judged(delivery, fate, judge)
         for delivery in deliveries
     ]
+
+
+def acknowledged_early(
+    early: Sequence[Delivery], found: Sequence[Delivery], fates: Mapping[int, Fate], judge: Judge
+) -> list[Settlement]:
+    """Of what ended with its process, what the broker had forgotten before: it is not among what was `found`."""
+    known = {delivery.was for delivery in found}
+    ended = [(each, fates[each.was]) for each in early if each.was in fates and each.was not in known]
+    return [settlement for each, fate in ended if (settlement := judge.gone(each, fate)) is not None]
 
 
 def _judged(delivery: Delivery, fate: Fate, judge: Judge) -> Settlement:
