@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import OperationalError
 from ..foundation.identifiers import uuid4_text
+from ..signals import after_task_publish, before_task_publish, task_sent
 from ..wire import serializers
 from . import options as call_options
 from .current import worker_run
@@ -72,12 +73,16 @@ def send_many(task: Task[..., Any], calls: Iterable[Any], options: dict[str, Any
     publisher = app.publisher
     merged = call_options.read(_with_shadow(task, (), {}, options), defaults(task))
     template = publisher.template(task.name, merged)
-    encode = template.encode
-    calls = [(uuid4_text(), encode(args, kwargs)) for args, kwargs in _checked(task, calls)]
-    _publish_all(publisher, template, calls, merged)
+    if before_task_publish.receivers or after_task_publish.receivers or task_sent.receivers:
+        calls = [(uuid4_text(), args, kwargs) for args, kwargs in _checked(task, calls)]
+        publisher.announce(template, calls, publisher.inherited(template), **_delivery(merged))
+    else:
+        encode = template.encode
+        calls = [(uuid4_text(), encode(args, kwargs)) for args, kwargs in _checked(task, calls)]
+        _publish_all(publisher, template, calls, merged)
     backend, ignored = task._backend, bool(template.ignore_result)
     results: list[AsyncResult[Any]] = []
-    for task_id, _ in calls:
+    for task_id, *_ in calls:
         result: AsyncResult[Any] = AsyncResult(task_id, backend, None, app)
         if ignored:
             result._ignored = True
@@ -148,19 +153,21 @@ def _send(
     options: call_options.CallOptions | None = None,
 ) -> AsyncResult[Any]:
     run = worker_run()
-    if run is None:
-        message = template.outgoing(task_id, args, kwargs)
+    inherited = () if run is None else publisher.inherited(template)
+    said = {} if options is None else _delivery(options)
+    if before_task_publish.receivers or after_task_publish.receivers or task_sent.receivers:
+        publisher.announce(template, [(task_id, args, kwargs)], inherited, **said)
     else:
-        message = template.outgoing(task_id, args, kwargs, *publisher.inherited(template))
-    if options is None:
-        publisher.publish((message,))
-    else:
-        publisher.publish((message,), timeout=options.timeout, retry=options.retry, retry_policy=options.retry_policy)
+        publisher.publish((template.outgoing(task_id, args, kwargs, *inherited),), **said)
     result = result_cls(task_id, backend=backend, app=app)
     result.ignored = bool(template.ignore_result)
     if run is not None and (options is None or options.add_to_parent):
         run.task.add_trail(result)
     return result
+
+
+def _delivery(options: call_options.CallOptions) -> dict[str, Any]:
+    return {"timeout": options.timeout, "retry": options.retry, "retry_policy": options.retry_policy}
 
 
 def _with_shadow(task: Task[..., Any], args: Any, kwargs: Any, options: dict[str, Any]) -> dict[str, Any]:
@@ -191,7 +198,7 @@ def _publish_all(
     for start in range(0, len(calls), size):
         batch = [make(task_id, encoded, *inherited) for task_id, encoded in calls[start : start + size]]
         try:
-            publisher.publish(batch, timeout=options.timeout, retry=options.retry, retry_policy=options.retry_policy)
+            publisher.publish(batch, **_delivery(options))
         except OperationalError as error:
             error.add_note(f"{start} of {len(calls)} messages had been sent before")
             raise

@@ -7,7 +7,7 @@ its settlement). It does not route beyond queues, keeps no results and holds no 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ from ..brokers.base import Outgoing
 from ..errors import OperationalError
 from ..foundation.identifiers import uuid4_text
 from ..foundation.urls import mask
+from ..signals import before_task_publish
+from . import announcing
 from .current import worker_run
 from .group_commit import GroupCommit
 from .options import CallOptions
@@ -60,7 +62,10 @@ class Publisher:
         options = options or CallOptions()
         template = self.template(name, options)
         inherited = self.inherited(template) if inherit else ()
-        return template.outgoing(options.task_id or uuid4_text(), args, kwargs, *inherited)
+        task_id = options.task_id or uuid4_text()
+        if before_task_publish.receivers:
+            return announcing.draft(template, task_id, args, kwargs, inherited).outgoing
+        return template.outgoing(task_id, args, kwargs, *inherited)
 
     def inherited(self, template: Template) -> tuple[str | None, str | None, int | None]:
         """Root id, parent id and priority that the running task hands down to what it calls."""
@@ -99,8 +104,37 @@ class Publisher:
             self._commit.publish(messages, deadline)
         except OperationalError as error:
             retries = conf.task_publish_retry if retry is None else retry
-            policy = {**(conf.task_publish_retry_policy or {}), **(retry_policy or {})}
-            self._try_again(messages, began, deadline, error, policy if retries else None)
+            self._try_again(messages, began, deadline, error, self.retry_policy(retry_policy) if retries else None)
+
+    def retry_policy(self, own: Mapping[str, Any] | None) -> dict[str, Any]:
+        """`task_publish_retry_policy`, with what the call says over it."""
+        return {**(self._app.conf.task_publish_retry_policy or {}), **(own or {})}
+
+    def announce(
+        self,
+        template: Template,
+        calls: Iterable[tuple[str, Any, Any]],
+        inherited: Sequence[Any],
+        *,
+        timeout: float | None = None,
+        retry: bool | None = None,
+        retry_policy: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Make and publish calls (task id, args, kwargs) whose publishing somebody listens to. Raises: as `publish`."""
+        policy = self.retry_policy(retry_policy)
+        drafts = [
+            announcing.draft(template, task_id, args, kwargs, inherited, policy) for task_id, args, kwargs in calls
+        ]  # all of them first: one that cannot be written is found before any is sent
+        size = self.largest_batch
+        for start in range(0, len(drafts), size):
+            batch = drafts[start : start + size]
+            try:
+                self.publish([one.outgoing for one in batch], timeout=timeout, retry=retry, retry_policy=policy)
+            except OperationalError as error:
+                if len(drafts) > 1:
+                    error.add_note(f"{start} of {len(drafts)} messages had been sent before")
+                raise
+            announcing.tell_published(batch)
 
     def _try_again(
         self,

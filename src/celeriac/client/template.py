@@ -7,7 +7,7 @@ message is a body, a few headers and two dict copies. Nothing is sent from here.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from ..brokers.base import Outgoing
 from ..errors import ImproperlyConfigured
 from ..foundation.identifiers import anonymous_name
 from ..wire import compression, protocol2
-from ..wire.message import Message
+from ..wire.message import Headers, Message
 from ..wire.representation import represent
 from . import instants
 from .options import CallOptions
@@ -39,15 +39,14 @@ class Template:
 
     __slots__ = (
         "_argsrepr",
-        "_compression",
         "_correlation_id",
-        "_embed",
         "_headers",
         "_kwargsrepr",
         "_levels",
         "_properties",
-        "_serializer",
+        "compression",
         "due",
+        "embed",
         "generation",
         "ignore_result",
         "name",
@@ -55,6 +54,7 @@ class Template:
         "priority",
         "queue",
         "root_id",
+        "serializer",
         "timed",
     )
 
@@ -68,11 +68,11 @@ class Template:
         self.root_id = options.root_id
         self.parent_id = options.parent_id
         self.ignore_result = options.ignore_result
-        self._serializer = options.serializer or conf.task_serializer
+        self.serializer = options.serializer or conf.task_serializer
         if conf.task_routes:
             # Passed over in silence it would send every message to the wrong queue.
             raise ImproperlyConfigured("task_routes is not supported by this version: give queue= here or to the task")
-        self._compression = options.compression or conf.task_compression
+        self.compression = options.compression or conf.task_compression
         self._correlation_id = (options.properties or {}).get("correlation_id")
         self._levels = conf.task_repr_maxlevels
         self._argsrepr = options.argsrepr
@@ -81,7 +81,7 @@ class Template:
         self.timed = bool(options.countdown) or options.expires is not None
         eta, expires = _instants(app, options)
         self.due = instants.epoch(eta) if eta else None
-        self._embed = {
+        self.embed = {
             "callbacks": as_list(options.link),
             "errbacks": as_list(options.link_error),
             "chain": options.chain,
@@ -142,11 +142,11 @@ class Template:
         """The part of a message that can fail. Raises: as `outgoing`."""
         args = args or ()
         kwargs = kwargs or {}
-        body, content_type, content_encoding = protocol2.body(args, kwargs, self._embed, self._serializer)
+        return (*protocol2.body(args, kwargs, self.embed, self.serializer), *self.shown(args, kwargs))
+
+    def shown(self, args: Any, kwargs: Any) -> tuple[str, str]:
+        """`argsrepr` and `kwargsrepr`."""
         return (
-            body,
-            content_type,
-            content_encoding,
             self._argsrepr or represent(args, _REPR, self._levels),
             self._kwargsrepr or represent(kwargs, _REPR, self._levels),
         )
@@ -160,24 +160,35 @@ class Template:
         priority: int | None = None,
     ) -> Outgoing:
         """The message around what `encode` made."""
-        body, content_type, content_encoding, argsrepr, kwargsrepr = encoded
+        body, content_type, content_encoding, *shown = encoded
+        headers, properties, priority = self.draft(task_id, shown, root_id, parent_id, priority)
+        if self.compression:
+            body, headers["compression"] = compression.compress(body, self.compression)
+        return Outgoing(
+            self.queue, Message(headers, body, properties, content_type, content_encoding), priority, self.due
+        )
+
+    def draft(
+        self,
+        task_id: str,
+        shown: Sequence[str],
+        root_id: str | None = None,
+        parent_id: str | None = None,
+        priority: int | None = None,
+    ) -> tuple[Headers, dict[str, Any], int | None]:
+        """Headers, properties and priority of one message."""
         headers = self._headers.copy()
         headers["id"] = task_id
         headers["root_id"] = self.root_id or root_id or task_id
         headers["parent_id"] = self.parent_id or parent_id
-        headers["argsrepr"] = argsrepr
-        headers["kwargsrepr"] = kwargsrepr
-        if self._compression:
-            body, headers["compression"] = compression.compress(body, self._compression)
+        headers["argsrepr"], headers["kwargsrepr"] = shown
         properties = self._properties.copy()
         properties["correlation_id"] = self._correlation_id or task_id
         if priority is not None and self.priority is None:
             properties["priority"] = priority
         else:
             priority = self.priority
-        return Outgoing(
-            self.queue, Message(headers, body, properties, content_type, content_encoding), priority, self.due
-        )
+        return headers, properties, priority
 
 
 def _instants(app: Celery, options: CallOptions) -> tuple[str | None, str | None]:
