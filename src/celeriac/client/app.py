@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from ..errors import ImproperlyConfigured
 from ..foundation import dates
+from ..foundation.dispatch import Signal
 from ..foundation.loading import import_module, symbol
 from ..settings import Layer, Settings
+from ..signals import import_modules
 from . import addresses, autodiscovery, calling, construction, current, definition, pickling
 from .lazy import settle
 from .naming import created_in, task_name
@@ -67,6 +69,13 @@ class Celery:
     registry_cls: type[TaskRegistry] | str = TaskRegistry
     task_cls: type[BaseTask[..., Any]] | str = BaseTask
 
+    #: Sent before the configuration is read; or, as in old code, a method of a subclass.
+    on_configure: Any = None
+    #: Sent with `source`, the settings, once it has been read; when all tasks are made; in a forked child.
+    on_after_configure: Signal
+    on_after_finalize: Signal
+    on_after_fork: Signal
+
     def __init__(
         self,
         main: str | None = None,
@@ -104,7 +113,8 @@ class Celery:
         self.task_cls = task_cls or self.task_cls
         self.namespace = namespace or ""
         self._config_source, self._config_silent = config_source, config_source_silent
-        self._conf = Settings(self._load_config, explicit, self.namespace)
+        self._make_signals()
+        self._conf = Settings(self._load_config, explicit, self.namespace, self._configured)
         self._lock = threading.RLock()
         self._tasks = construction.registry(tasks, symbol(self.registry_cls))
         self._pending: deque[Any] = deque()
@@ -117,6 +127,14 @@ class Celery:
             self.set_current()
         self.on_init()
         current.register_app(self)
+
+    def _make_signals(self) -> None:
+        self._configuring = False
+        if self.on_configure is None:
+            self.on_configure = Signal(name="app.on_configure")
+        self.on_after_configure = Signal(("source",), name="app.on_after_configure")
+        self.on_after_finalize = Signal(name="app.on_after_finalize")
+        self.on_after_fork = Signal(name="app.on_after_fork")
 
     def on_init(self) -> None:
         """Called at the end of construction; for subclasses."""
@@ -150,6 +168,8 @@ class Celery:
         """
         self._config_source, self._config_silent = obj, silent
         self.namespace = namespace or self.namespace
+        if self._configuring:  # called by a receiver of `on_configure`: it is read as soon as that returns
+            return None
         force = force or self._conf.configured
         self._conf.reload(self._load_config, self.namespace)
         if not force:
@@ -176,7 +196,18 @@ class Celery:
         self._conf.add_defaults(fun() if callable(fun) else fun)
 
     def _load_config(self) -> Layer | None:
+        self._configuring = True
+        try:
+            if isinstance(self.on_configure, Signal):
+                self.on_configure.send(sender=self)
+            else:
+                self.on_configure()
+        finally:
+            self._configuring = False
         return construction.layer(self._config_source, self._config_silent, self.namespace)
+
+    def _configured(self) -> None:
+        self.on_after_configure.send(sender=self, source=self._conf)
 
     # -- tasks -------------------------------------------------------------------------------------------------------
 
@@ -244,6 +275,7 @@ class Celery:
             finally:
                 self._finalizing = False
             self.finalized = True  # not before: other threads must not see half a registry
+        self.on_after_finalize.send(sender=self)
 
     def _finalize(self) -> None:
         self._settle_pending()
@@ -284,6 +316,9 @@ class Celery:
         """
         if self._imported:
             return []
+        for _, answer in import_modules.send(sender=self):
+            if isinstance(answer, Exception):
+                raise answer
         found = [module for discover in self._discoveries for module in discover()]
         names = autodiscovery.names_of(self.conf.imports) + autodiscovery.names_of(self.conf.include)
         found += [import_module(name) for name in names]

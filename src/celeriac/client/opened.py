@@ -114,8 +114,11 @@ def _seconds(timeout: float | None) -> float:
 
 
 def _after_fork() -> None:
-    for app in current.apps():
+    apps = current.apps()
+    for app in apps:
         app.opened.forget()
+    for app in apps:  # all of them are sound before a receiver uses any
+        app.on_after_fork.send(sender=app)
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks

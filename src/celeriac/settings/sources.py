@@ -29,7 +29,7 @@ _SECRET = ("API", "TOKEN", "KEY", "SECRET", "PASS", "SIGNATURE")
 class Settings(MutableMapping[str, Any]):
     """`app.conf`: attribute and item access, `update()`; old names and the namespace's are understood everywhere.
 
-    `source` gives the config object's layer; it is called once, at the first read.
+    `source` gives the config object's layer; it is called once, at the first read. `loaded` is called after that.
     Values read are kept as attributes of the instance, so that `conf.task_serializer` costs an attribute.
     """
 
@@ -42,9 +42,11 @@ class Settings(MutableMapping[str, Any]):
         source: Callable[[], Layer | None] | None = None,
         explicit: Mapping[str, Any] | None = None,
         namespace: str = "",
+        loaded: Callable[[], None] | None = None,
     ) -> None:
         kept = self.__dict__
         kept["_load"], kept["_namespace"], kept["_version"] = source, namespace, 0
+        kept["_loaded"] = loaded
         kept["_layer"] = None if source is not None else _NOTHING
         kept["_changes"], kept["_added"], kept["_defaults"] = {}, {}, {}
         kept["_overrides"] = {}
@@ -105,9 +107,14 @@ class Settings(MutableMapping[str, Any]):
             layer = source() or _NOTHING
         finally:
             self._loading.discard(me)
-        if self._load is source:
-            self.__dict__["_layer"] = layer
+        with self._keeping:
+            first = self._load is source and self.__dict__["_layer"] is None
+            if first:
+                self.__dict__["_layer"] = layer
+        if first:
             self._forget_kept()
+            if self._loaded is not None:
+                self._loaded()
         return layer
 
     def load(self) -> None:
