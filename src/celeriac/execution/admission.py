@@ -21,8 +21,11 @@ from ..errors import (
     UnsupportedMessage,
 )
 from ..foundation import dates
+from ..signals import task_received, task_rejected, task_revoked, task_unknown
 from ..wire import envelope, protocol1, protocol2
 from ..wire.message import Message
+from . import telling
+from .limits import NO_LIMITS, Limits, decide
 from .records import Records
 
 if TYPE_CHECKING:
@@ -51,6 +54,8 @@ class Admitted(Struct):
     #: To be acknowledged before the run (`acks_late=False`, set explicitly).
     early: bool = False
     acknowledged: bool = False
+    #: How long it may run; None: as long as it takes.
+    limits: Limits | None = None
 
     def acknowledge(self) -> None:
         """The broker has forgotten the message: the settlement only stores and publishes."""
@@ -58,7 +63,8 @@ class Admitted(Struct):
 
 
 class Admission:
-    """`tasks` by name; `accept` content types; `records` for the states of what does not run; `zone` is the app's."""
+    """`tasks` by name; `accept` content types; `records` for the states of what does not run; `zone` is the app's;
+    `consumer` is what receivers of signals get as the sender."""
 
     def __init__(
         self,
@@ -67,12 +73,18 @@ class Admission:
         records: Records,
         hostname: str,
         zone: tzinfo = UTC,
+        consumer: telling.Consumer | None = None,
+        limits: Limits = NO_LIMITS,
     ) -> None:
+        #: What the settings say of tasks that have no limits of their own.
+        self._limits = limits
+        self._limited = bool(limits.soft or limits.hard)
         self._tasks = tasks
         self._accept = accept
         self._records = records
         self._hostname = hostname
         self._zone = zone
+        self._consumer = consumer
 
     def admit(self, delivery: Delivery, now: float) -> Admitted | Settlement:
         """`now` by the server's clock, seconds since the epoch."""
@@ -113,7 +125,12 @@ class Admission:
             return self._expired(delivery, task, request)
         if logger.isEnabledFor(logging.INFO):
             logger.info("Task %s[%s] received", name, request.id)
-        return Admitted(delivery, task, request, args, kwargs, task.acks_late is False)
+        if task_received.receivers:
+            telling.received(self._consumer, request, task, message)
+        admitted = Admitted(delivery, task, request, args, kwargs, task.acks_late is False)
+        if self._limited or request.time_limit or request.soft_time_limit or task.time_limit or task.soft_time_limit:
+            admitted.limits = decide(request, task, self._limits)
+        return admitted
 
     def _zone_of(self, message: Message) -> tzinfo:
         """Of times that name no zone: UTC, as in Celery; the app's only where an old message says so."""
@@ -121,6 +138,8 @@ class Admission:
 
     def _expired(self, delivery: Delivery, task: Task[..., Any], request: Context) -> Settlement:
         logger.info("Discarding revoked task: %s[%s]", task.name, request.id)
+        if task_revoked.receivers:
+            telling.revoked(task, request, expired=True)
         record = None
         if not request.ignores_result(task.ignore_result):
             record = self._records.revoked(request, TaskRevokedError("expired"))
@@ -135,6 +154,8 @@ class Admission:
             "A message of queue %r cannot run and is kept as a dead letter (%s): %s [task %s, id %s]",
             delivery.queue, reason, error, task or "unknown", task_id or "unknown",
         )  # fmt: skip
+        if task_unknown.receivers or task_rejected.receivers:
+            telling.refused(self._consumer, message, error)
         record = None
         if task_id and not headers.get("ignore_result"):
             try:

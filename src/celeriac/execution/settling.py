@@ -11,7 +11,8 @@ from msgspec import Struct
 from ..brokers.base import Outgoing, Settlement, Verdict
 from ..client.request import Context
 from ..errors import Reject
-from . import follow_up
+from ..signals import task_internal_error
+from . import follow_up, telling
 from .admission import Admitted
 from .outcome import Failure, Outcome, Rejected, Retried, Success, traceback_text
 from .records import Records
@@ -44,6 +45,8 @@ class Settling:
             return self._settled(work, outcome)
         except Exception as error:
             logger.exception("Task %s[%s]: its outcome cannot be settled", work.task.name, work.request.id)
+            if task_internal_error.receivers:
+                telling.internal_error(work.task, work.request, error, traceback_text(error, __file__))
             return self._set_aside(work, outcome, error)
 
     def _settled(self, work: Admitted, outcome: Outcome) -> Settled:

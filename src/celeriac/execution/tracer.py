@@ -9,18 +9,23 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..brokers.base import Settlement
 from ..client import current
+from ..client.lazy import LazyTask
+from ..client.proxy import Proxy
 from ..client.request import Context
 from ..client.task import Task
 from ..errors import CeleriacError, Ignore, Reject, Retry
+from ..signals import task_failure, task_postrun, task_prerun, task_retry, task_success
 from ..states import FAILURE, RETRY, SUCCESS
 from ..wire.representation import represent
 from . import outcome as outcomes
+from . import telling
 from .admission import Admitted
-from .arming import Arm, AsyncArm, Call
+from .arming import Arm, AsyncArm, Call, calls_bodies
 from .coroutines import PLAIN, awaited
 from .outcome import ExceptionInfo, Failure, Ignored, Outcome, Rejected, Retried, Success
 from .settling import Settling
@@ -29,6 +34,10 @@ if TYPE_CHECKING:
     from ..backends.base import Backend
 
 logger = logging.getLogger("celery.app.trace")
+
+#: Of what a body may call directly: where another task's body is on the stack, it is the user's code again.
+for _direct in (Task.__call__, Proxy.__call__, LazyTask.__call__):
+    calls_bodies(_direct)
 
 _HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
 
@@ -74,10 +83,11 @@ class Tracer:
         finally:
             current.pop(token)
 
+    @calls_bodies
     def run(self, task: Task[..., Any], request: Context, args: Any, kwargs: Any, call: Call | None = None) -> Outcome:
         """The body, and what its end means; `call` calls it armed."""
         try:
-            if task.track_started or self._hooks(task):
+            if task.track_started or self._hooks(task) or task_prerun.receivers:
                 self._enter(task, request, args, kwargs)
             body = _body(task)
             value = body(*args, **kwargs) if call is None else call(body, args, kwargs)
@@ -86,6 +96,8 @@ class Tracer:
             return _judged(task, error)
 
     def _enter(self, task: Task[..., Any], request: Context, args: Any, kwargs: Any) -> None:
+        if task_prerun.receivers:
+            telling.prerun(task, request, args, kwargs)
         if task.track_started:
             self._started(task, request)
         if "before_start" in self._hooks(task):
@@ -108,11 +120,18 @@ class Tracer:
         return settlement.settlement
 
     def leave(self, task: Task[..., Any], request: Context, result: Outcome, seconds: float) -> None:
-        """Hooks and the log line."""
+        """Hooks, signals and the log line."""
         hooks = self._hooks(task)
         if hooks:
             _call_hooks(task, request, result, hooks)
-        log(task, request, result, seconds)
+        if task_postrun.receivers or task_success.receivers or task_failure.receivers or task_retry.receivers:
+            telling.verdict(task, request, result, seconds)
+            try:
+                log(task, request, result, seconds)
+            finally:
+                telling.postrun(task, request, result)
+        else:
+            log(task, request, result, seconds)
 
     def _started(self, task: Task[..., Any], request: Context) -> None:
         record = self._settling.records.started(request, os.getpid(), request.hostname or "")
@@ -152,6 +171,8 @@ def _body(task: Task[..., Any]) -> Callable[..., Any]:
 
 
 def _judged(task: Task[..., Any], error: BaseException) -> Outcome:
+    if isinstance(error, MemoryError):
+        clear_frames(error.__traceback__)  # what the body had in its hands: the rest of us needs some of that
     try:
         return judge(task, error)
     except Exception as odd:  # `throws` of no use, an exception that cannot be shown: a runner that died of
