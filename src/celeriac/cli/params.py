@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -98,6 +98,23 @@ def refused(*names: str, why: str, flag: bool = False) -> Callable[[Command], Co
             raise click.UsageError(f"{param.opts[-1]} {why}")
 
     return click.option(*names, is_flag=flag, hidden=True, expose_value=False, callback=refuse)
+
+
+def setting(name: str, *names: str, **more: Any) -> Callable[[Command], Command]:
+    """An option that overrides the setting `name` where it is given (see `settings_of`)."""
+    return click.option(*names, _SETTING + name, **more)
+
+
+def settings_of(given: Mapping[str, Any]) -> dict[str, object]:
+    """The settings among the values of a command's options."""
+    return {
+        key.removeprefix(_SETTING): value
+        for key, value in given.items()
+        if key.startswith(_SETTING) and value is not None
+    }
+
+
+_SETTING = "setting_"
 
 
 def ignored(*names: str, flag: bool = False, type: Any = None) -> Callable[[Command], Command]:

@@ -12,7 +12,7 @@ import click
 
 from ..foundation.logs import level_number
 from ..worker.options import WorkerOptions
-from .params import app_options, comma_list, ignored, refused
+from .params import app_options, comma_list, ignored, refused, setting, settings_of
 from .session import Session
 
 _LATER = "comes with a later version"
@@ -60,7 +60,13 @@ def _pool(value: str) -> str:
 @click.option("-X", "--exclude-queues", type=comma_list, default="", metavar="A,B", help="Queues not to consume.")
 @click.option("-I", "--include", type=comma_list, default="", metavar="A,B", help="More modules to import.")
 @click.option("--purge", "--discard", is_flag=True, help="First delete all messages that wait in the queues.")
-@click.option("--prefetch-multiplier", type=click.IntRange(0), metavar="N", help="Most messages a slot reserves ahead.")
+@setting(
+    "worker_prefetch_multiplier",
+    "--prefetch-multiplier",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Most messages a slot reserves; 0: no bound. Default: by measured run times.",
+)
 @ignored("-O", "--optimization", type=click.Choice(["default", "fair"]))
 @ignored("-E", "--task-events", "--events", flag=True)
 @ignored("--without-gossip", flag=True)
@@ -78,20 +84,37 @@ def _pool(value: str) -> str:
 @refused("-s", "--schedule-filename", "--schedule", why=f"{_LATER}, with the scheduler")
 @refused("--scheduler", why=f"{_LATER}, with the scheduler")
 @refused("--autoscale", why=f"{_LATER}: choose a fixed number with -c")
-@refused("--disable-prefetch", flag=True, why=f"{_LATER}; read-ahead adapts, and goes back from behind long tasks")
+@setting("worker_disable_prefetch", "--disable-prefetch", is_flag=True, default=None, help="Reserve nothing ahead.")
 @refused("--time-limit", why=_LATER)
 @refused("--soft-time-limit", why=_LATER)
-@refused("--max-tasks-per-child", why=_LATER)
-@refused("--max-memory-per-child", why=_LATER)
-@refused("--pool-start-method", why=_LATER)
+@setting(
+    "worker_max_tasks_per_child",
+    "--max-tasks-per-child",
+    "--maxtasksperchild",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Replace a process after so many tasks.",
+)
+@setting(
+    "worker_max_memory_per_child",
+    "--max-memory-per-child",
+    "--maxmemperchild",
+    type=click.IntRange(1),
+    metavar="KB",
+    help="Replace a process that takes more kilobytes than this after a task.",
+)
+@setting(
+    "worker_pool_start_method",
+    "--pool-start-method",
+    type=click.Choice(["fork", "spawn", "forkserver"]),
+    help="How processes start; default: whichever is sound.",
+)
 @click.pass_obj
 def worker(session: Session, /, prefetch_multiplier: int | None, **given: Any) -> int:
     """Run tasks until SIGTERM or Ctrl-C (finishes what runs) or SIGQUIT (hands it back)."""
     if not session.app_text:
         raise click.UsageError("name your application with -A: celeriac -A proj worker")
-    settings: dict[str, object] = {}
-    if prefetch_multiplier is not None:
-        settings["worker_prefetch_multiplier"] = prefetch_multiplier
+    settings = settings_of(given)
     options = WorkerOptions(
         app=session.app_text,
         workdir=session.workdir,

@@ -1,6 +1,10 @@
 """Text lines over a stream socket: how supervisor, template and runners talk. A word, then JSON if there is more.
 
-    supervisor -> runner    wake | quiet | resume | quarantine | stop
+    supervisor -> runner    wake | quiet | resume | quarantine | stop | rate {"task": "…", "limit": "10/m"}
+                            pause {"why": "memory"} | unpause {"why": "memory"}   (reserve nothing meanwhile)
+                            terminate {"receipt": 7, "signal": 15}   (where many run in a process)
+    runner -> supervisor    spent (soon: a successor is wanted) | heavy {"kilobytes": 1} (before its first task)
+    runner -> supervisor    overran {"limit": 5, "task": "…", "id": "…"}   (the soft limit was told to the task)
     runner -> supervisor    acknowledged {"receipt": 7, "queue": "…", "payload": "base64"}   (before the run)
     runner -> supervisor    ready | idle | quieted | quarantined {"ran": 0|1}
     supervisor -> template  fork {"slot": 0, "consumer": "…"}   (with the runner's end of its line)

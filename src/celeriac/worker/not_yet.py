@@ -12,8 +12,6 @@ _SETTINGS = {
     "task_time_limit": "time limits are not enforced",
     "task_soft_time_limit": "time limits are not enforced",
     "task_default_rate_limit": "rate limits are not kept",
-    "worker_max_tasks_per_child": "runners are not replaced after a number of tasks",
-    "worker_max_memory_per_child": "runners are not replaced for their memory",
     "worker_autoscaler": "the pool is not scaled",
     "beat_schedule": "nothing is scheduled; run stock celery beat beside it",
 }

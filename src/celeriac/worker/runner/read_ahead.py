@@ -17,23 +17,24 @@ _NEWEST = 0.2
 class ReadAhead:
     """Learns run times; `limit()` is what to reserve next."""
 
-    __slots__ = ("_by_task", "_mean", "_most", "_ramp")
+    __slots__ = ("_by_task", "_most", "_ramp", "mean")
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._mean = WORTH  # unknown: one at a time
+        #: Seconds that a task takes, by a running mean.
+        self.mean = WORTH  # unknown: one at a time
         self._ramp = 1
         self._by_task: dict[str, float] = {}
 
     def limit(self) -> int:
         """Messages to reserve in the next call, from 1 up; it at most doubles from call to call."""
-        fits = int(WORTH / self._mean) if self._mean > 0 else self._most
+        fits = int(WORTH / self.mean) if self.mean > 0 else self._most
         self._ramp = max(1, min(fits, self._ramp * 2, self._most))
         return self._ramp
 
     def is_brief(self, held: int) -> bool:
         """Whether what is held will be done so soon that the next call may go out beside it."""
-        return self._mean * held < WORTH
+        return self.mean * held < WORTH
 
     def is_long(self, task: str) -> bool:
         """A body of this task may take longer than what is finished should wait. The unknown counts as long."""
@@ -41,6 +42,6 @@ class ReadAhead:
 
     def learn(self, task: str, seconds: float) -> None:
         """A body of this task ran for so long."""
-        self._mean += _NEWEST * (seconds - self._mean)
+        self.mean += _NEWEST * (seconds - self.mean)
         known = self._by_task.get(task)
         self._by_task[task] = seconds if known is None else known + _NEWEST * (seconds - known)

@@ -19,11 +19,13 @@ from ...execution.admission import Admission, Admitted
 from ...execution.tracer import Tracer
 from ..lines import Line, on_line
 from ..settler import Settler
+from ..exits import RECYCLED
 from ..supervisor.board import PENDING, Desk
 from .flusher import Flusher
 from .read_ahead import ReadAhead
 from .sift import sift
 
+from .lifespan import Lifespan
 logger = logging.getLogger("celeriac.worker.runner")
 
 #: Seconds an idle runner waits before it looks at the queues though nobody rang.
@@ -57,6 +59,8 @@ class Runner:
         self._line = line
         self._read_ahead = read_ahead
         self._max_bytes = max_bytes
+        lifespan: Lifespan | None = None,
+        alone: bool = False,
         #: Opens a wait of our own, for the only runner of a node: it saves a hop. None: the node's doorbell wakes us.
         self._listen = listen
         self._waiter: Waiter | None = None
@@ -70,6 +74,8 @@ class Runner:
         #: Suspects wait for a consumer that holds nothing: no call ahead until one was asked with empty hands.
         self._drain = False
         #: Nothing was held when the last call was sent.
+        #: None: it lives as long as its node.
+        self._lifespan = lifespan
         self._alone = True
         #: Sent and not yet answered: taken back if the broker refuses them (it keeps them itself if it is cut off).
         self._sent: list[Settlement] = []
@@ -84,13 +90,15 @@ class Runner:
         self._failures = 0
 
     def serve(self) -> int:
-        """Returns the exit code: 0, with nothing left in our hands."""
+        """Returns the exit code, with nothing left in our hands: 0, or RECYCLED when its life was over."""
         self._line.say("ready")
         try:
             while not self._stopping:
                 try:
                     self._turn()
                     self._obey(0.0)
+        #: Why nothing is to be reserved for now.
+        self._paused: set[str] = set()
                 except FencedError:
                     raise
                 except CeleriacError as error:
@@ -98,7 +106,14 @@ class Runner:
             self._finish()
         except FencedError as error:
             logger.warning("%s: what this runner held runs elsewhere now", error)
-        return 0
+        except Ruined:
+            logger.critical("a task has closed descriptors that are not its own: this process ends")
+            return EX_SOFTWARE
+        return RECYCLED if self._lifespan is not None and self._lifespan.over else 0
+
+    def listen_to_signals(self) -> None:
+        """In the main thread, before `serve`."""
+        self._arm.install()
 
     def drain(self) -> None:
         """Turn until the queues give nothing more, instead of `serve`: for tests and measurements in one process."""
@@ -117,7 +132,7 @@ class Runner:
             self._run_held()
         elif self._in_flight:
             self._take(self._receive())
-        elif self._quiet:
+        elif self._quiet or self._paused:
             self._be_quiet()
         elif self._outcomes or self._woken or self._plenty or self._drain:
             self._woken = self._drain = False
@@ -144,7 +159,7 @@ class Runner:
 
     def _may_ask_ahead(self) -> bool:
         """More is there, what is held is done in no time, and nothing forbids holding more."""
-        if self._in_flight or self._drain or self._quiet or not self._plenty:
+        if self._in_flight or self._drain or self._quiet or self._paused or not self._plenty:
             return False
         return self._read_ahead.is_brief(len(self._held))
 
@@ -161,6 +176,11 @@ class Runner:
         self._failures = 0
         self._desk.turn()
         if turn.refused:
+        if limit and self._lifespan is not None:
+            limit = self._lifespan.allow(limit, len(self._held))
+            self._lifespan.begin(self._read_ahead.mean)
+        if not self._line.intact():
+            raise Ruined
             logger.warning("%d settlements were refused: those messages are no longer ours", len(turn.refused))
             self._denied = self._denied or self._acknowledging in turn.refused
         return turn
@@ -218,11 +238,37 @@ class Runner:
 
         Only once it may start, and says so: a give-back under way would find it gone, and the board would say that it
         went back. And handed over once, however late the answer: a second one would be refused as if it were not ours.
+                ran += 1
         """
         if self._in_flight:
             self._take(self._receive())
         receipt = work.delivery.receipt
         if self._acknowledging != receipt:
+            if ran:
+                self._have_run(ran, work)
+
+    def _have_run(self, tasks: int, last: Admitted) -> None:
+        mean = self._read_ahead.mean
+        self._desk.ran(tasks, mean)
+        if self._lifespan is not None:
+            self._lifespan.ran(tasks, last.task.name, mean)
+            self._stopping = self._stopping or self._lifespan.over
+
+    def _trace_limited(self, work: Admitted, limits: Limits) -> Settlement | None:
+        """Armed, and with its deadlines on the board: not a moment longer than the run, lest what is to be told to the
+        broker after it counts as its time."""
+        desk, receipt, now = self._desk, work.delivery.receipt, self._clock()
+        soft = now + limits.soft if limits.soft else 0.0
+        desk.start(receipt, now, soft, now + limits.hard if limits.hard else 0.0)
+        self._arm.expect(work, soft)
+        try:
+            return self._tracer.trace(work, self._arm)
+        finally:
+            desk.start(receipt, self._clock())
+
+    def _overran(self, limit: float, work: Admitted) -> None:
+        """In a signal's handler, with the body on the stack: nobody else writes on the line now."""
+        self._line.say("overran", limit=as_said(limit), task=work.request.shadow or work.task.name, id=work.request.id)
             self._acknowledging, self._denied = receipt, False
             payload = on_line(work.delivery.payload)
             self._line.say("acknowledged", receipt=receipt, queue=work.delivery.queue, payload=payload)
@@ -278,8 +324,12 @@ class Runner:
             self._send(0)
             self._take(self._receive())
             return
-        self._line.say("quieted")
-        while self._quiet and not self._stopping:
+        told = False
+        while (self._quiet or self._paused) and not self._stopping:
+            if self._quiet and not told:
+                self._line.say("quieted")
+            told = self._quiet
+            self._desk.turn()  # a sign of life
             self._obey(SAFETY)
 
     def _run_quarantined(self) -> None:
@@ -287,9 +337,18 @@ class Runner:
         try:
             self._send(1, Shelf.QUARANTINE)
             turn = self._receive()
+            elif more:
+                self._obey_more(word, more)
             self._asked, ran = 0, len(turn.deliveries)
             self._take(turn)
             self._run_held()
+    def _obey_more(self, word: str, more: dict[str, Any]) -> None:
+        if word == "pause":
+            self._paused.add(more["why"])
+        elif word == "unpause":
+            self._paused.discard(more["why"])
+            self._woken = True
+
             if self._outcomes:
                 self._send(0)
                 self._take(self._receive())

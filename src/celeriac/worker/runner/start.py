@@ -23,6 +23,7 @@ from ..supervisor.board import Board
 from .flusher import Flusher
 from .read_ahead import ReadAhead
 from .runner import Runner
+from .lifespan import Lifespan
 
 if TYPE_CHECKING:
     from ...backends.base import Backend
@@ -90,10 +91,20 @@ def make_runner(loaded: Loaded, line: Line, board: Board, slot: int, consumer: s
 
 def _listens_itself(broker: Broker, plan: Plan) -> bool:
     """The only runner of a node needs nobody to wake it; only waits on servers and files can hear its line as well."""
+        lifespan=_lifespan(app.conf, plan, line),
+        alone=plan.pool == "solo",
     return plan.processes == 1 and broker.capabilities.shared
 
 
 def connect(app: Any) -> tuple[Broker, Backend | None, bool]:
+def _lifespan(conf: Any, plan: Plan, line: Line) -> Lifespan | None:
+    """A bound of tasks or memory for this process; solo's lives as long as its node."""
+    tasks, kilobytes = conf.worker_max_tasks_per_child, conf.worker_max_memory_per_child
+    if plan.pool == "solo" or not (tasks or kilobytes):
+        return None
+    return Lifespan(int(tasks or 0), int(kilobytes or 0), line.say)
+
+
     """Broker and backend of this process, opened, and whether they settle in one step."""
     broker: Broker = app.open_broker()
     broker.open()

@@ -18,6 +18,8 @@ from ...errors import ImproperlyConfigured
 
 #: Bytes in all. Pages that nobody writes cost nothing.
 _SIZE = 1 << 26
+#: Where its last part begins, which `rates` uses.
+_RATES = _SIZE - (1 << 20)
 #: Bytes of an area before its lanes; one cache line for each writer, so that they do not slow each other down.
 _SUPERVISOR = 64
 _LANES = 128
@@ -25,6 +27,13 @@ _LANES = 128
 #: Written by the runner: turns made; of runners with many lanes the receipt started last (0: nothing runs), and when.
 _TURNS = struct.Struct("<Q")
 _LAST = struct.Struct("<Qd")
+#: Behind that: how many tasks ended here, and what they take by the running mean (seconds).
+_RAN = struct.Struct("<Qd")
+#: Behind that: the receipt that ran last, and how many outcomes have not been settled, it included.
+_UNSETTLED = struct.Struct("<QQ")
+#: And behind that: of runners with many lanes the soonest hard deadline.
+_LIMITED = struct.Struct("<d")
+_LIMITED_AT = _TURNS.size + _LAST.size + _RAN.size
 #: Written by the supervisor: start nothing after this instant (monotonic); receipts in (low, high] are given back.
 _LEAVE = struct.Struct("<dQQ")
 #: Written by the supervisor: the receipt whose run is to end by a signal, and the signal's number.
@@ -32,6 +41,10 @@ _ENDING = struct.Struct("<QQ")
 #: A lane, written by the runner: receipt running now (0: none), since when, and until when by its soft and its hard
 #: limit (monotonic seconds; 0: no limit).
 _LANE = struct.Struct("<Qddd")
+#: The first and the third of these.
+_RECEIPT, _SOFT = struct.Struct("<Q"), struct.Struct("<d")
+
+_BEHIND_RAN = _TURNS.size + _LAST.size + _RAN.size
 
 #: `high` while a give-back is under way: what exactly goes back is not known yet.
 PENDING = 2**64 - 1
@@ -63,7 +76,9 @@ class Board:
         """So many runners of so many lanes. Raises: ImproperlyConfigured where there is no room for them."""
         self.lanes = lanes
         self._stride = -(-(_LANES + lanes * _LANE.size) // 64) * 64  # whole cache lines
-        if slots * self._stride > _SIZE:
+        #: Twice as many, where there is room: a runner's successor starts before it ends.
+        self.areas = min(2 * slots, _RATES // self._stride)
+        if slots > self.areas:
             raise ImproperlyConfigured(f"{slots} processes of {lanes} slots each are more than one node can watch")
 
     def close(self) -> None:
@@ -95,6 +110,21 @@ class Board:
             receipt, since = _LAST.unpack_from(self._memory, slot * self._stride + _TURNS.size)
         return receipt, since
 
+    def limited(self, slot: int) -> float:
+        """Where there are many lanes: the soonest hard deadline of what runs in any of them; 0.0: there is none."""
+        return float(_LIMITED.unpack_from(self._memory, slot * self._stride + _LIMITED_AT)[0])
+
+    def ran(self, slot: int) -> tuple[int, float]:
+        """How many tasks ended in this runner, and the seconds that its tasks take by its running mean."""
+        tasks, mean = _RAN.unpack_from(self._memory, slot * self._stride + _TURNS.size + _LAST.size)
+        return tasks, mean
+
+    def unsettled(self, slot: int) -> tuple[int, int]:
+        """(receipt that ran last, how many outcomes are not settled); (0, 0) once all are. A process that dies after
+        a body, and before its outcome is settled, may have died of it."""
+        receipt, count = _UNSETTLED.unpack_from(self._memory, slot * self._stride + _BEHIND_RAN)
+        return receipt, count
+
     def turns(self, slot: int) -> int:
         """Turns made: answers of the broker that the runner has had."""
         return int(_TURNS.unpack_from(self._memory, slot * self._stride)[0])
@@ -115,7 +145,7 @@ class Board:
 class Desk:
     """One lane of one runner as that runner sees it. `start` and `leave` are on the hot path: well under 1 us each."""
 
-    __slots__ = ("_base", "_lane", "_leave", "_memory", "_turns")
+    __slots__ = ("_base", "_lane", "_leave", "_memory", "_ran", "_turns")
 
     def __init__(self, memory: mmap.mmap, base: int, lane: int) -> None:
         self._memory = memory
@@ -123,6 +153,7 @@ class Desk:
         self._leave = base + _SUPERVISOR
         self._lane = base + _LANES + lane * _LANE.size
         self._turns = 0
+        self._ran = 0
 
     def start(self, receipt: int, now: float, soft: float = 0.0, hard: float = 0.0) -> None:
         """`receipt` runs in this lane from `now` on, until `soft` and `hard` at most; 0 when nothing does."""
@@ -140,6 +171,19 @@ class Desk:
     def leave(self) -> tuple[float, int, int]:
         """(start nothing after, low, high): receipts in (low, high] were given back."""
         until, low, high = _LEAVE.unpack_from(self._memory, self._leave)
+    def limited(self, until: float) -> None:
+        """Where there are many lanes: the soonest hard deadline of what runs in any of them; 0.0: there is none."""
+        _LIMITED.pack_into(self._memory, self._base + _LIMITED_AT, until)
+
+    def ran(self, tasks: int, mean: float) -> None:
+        """So many tasks more have ended; `mean` seconds each, by a running mean."""
+        self._ran += tasks
+        _RAN.pack_into(self._memory, self._base + _TURNS.size + _LAST.size, self._ran, mean)
+
+    def unsettled(self, receipt: int, count: int) -> None:
+        """No body runs; the last one was that of `receipt`, and so many outcomes are still to be settled."""
+        _UNSETTLED.pack_into(self._memory, self._base + _BEHIND_RAN, receipt, count)
+
         return until, low, high
 
     def ending(self) -> tuple[int, int]:

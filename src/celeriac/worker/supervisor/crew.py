@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from ..exits import RECYCLED
 from ...brokers.base import Delivery
 from .board import Board
 from .fates import Fate, Lost
@@ -28,8 +29,6 @@ logger = logging.getLogger("celeriac.worker")
 FALSE_STARTS = 5
 #: A runner's exit status where broker or backend was away: another is tried after so many seconds, until one can start.
 UNAVAILABLE, ANOTHER_TRY = 69, 1.0
-#: A runner's exit status when it has run as much, or grown as large, as one may.
-RECYCLED = 75
 #: Why a successor is paused: its predecessor still runs.
 SUCCESSION = "succession"
 
