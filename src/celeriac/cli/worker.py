@@ -110,7 +110,7 @@ def _pool(value: str) -> str:
     help="How processes start; default: whichever is sound.",
 )
 @click.pass_obj
-def worker(session: Session, /, prefetch_multiplier: int | None, **given: Any) -> int:
+def worker(session: Session, /, **given: Any) -> int:
     """Run tasks until SIGTERM or Ctrl-C (finishes what runs) or SIGQUIT (hands it back)."""
     if not session.app_text:
         raise click.UsageError("name your application with -A: celeriac -A proj worker")

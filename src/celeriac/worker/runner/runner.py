@@ -12,22 +12,25 @@ import select
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from ...brokers.base import Delivery, Settlement, Shelf, Turn, Verdict, Waiter
 from ...errors import CeleriacError, FencedError, OperationalError
 from ...execution.admission import Admission, Admitted
 from ...execution.tracer import Tracer
+from ..exits import RECYCLED
 from ..lines import Line, on_line
 from ..settler import Settler
-from ..exits import RECYCLED
 from ..supervisor.board import PENDING, Desk
 from .flusher import Flusher
+from .lifespan import Lifespan
 from .read_ahead import ReadAhead
 from .sift import sift
 
-from .lifespan import Lifespan
 logger = logging.getLogger("celeriac.worker.runner")
 
+#: Exit status of a process that must not go on.
+EX_SOFTWARE = 70
 #: Seconds an idle runner waits before it looks at the queues though nobody rang.
 SAFETY = 10.0
 #: Seconds between attempts while the broker is away.
@@ -49,6 +52,8 @@ class Runner:
         read_ahead: ReadAhead,
         max_bytes: int,
         listen: Callable[[], Waiter] | None = None,
+        lifespan: Lifespan | None = None,
+        alone: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settler = settler
@@ -59,11 +64,11 @@ class Runner:
         self._line = line
         self._read_ahead = read_ahead
         self._max_bytes = max_bytes
-        lifespan: Lifespan | None = None,
-        alone: bool = False,
         #: Opens a wait of our own, for the only runner of a node: it saves a hop. None: the node's doorbell wakes us.
         self._listen = listen
         self._waiter: Waiter | None = None
+        #: None: it lives as long as its node.
+        self._lifespan = lifespan
         self._clock = clock
         self._held: deque[Admitted] = deque()
         self._outcomes = flusher.outcomes
@@ -74,8 +79,6 @@ class Runner:
         #: Suspects wait for a consumer that holds nothing: no call ahead until one was asked with empty hands.
         self._drain = False
         #: Nothing was held when the last call was sent.
-        #: None: it lives as long as its node.
-        self._lifespan = lifespan
         self._alone = True
         #: Sent and not yet answered: taken back if the broker refuses them (it keeps them itself if it is cut off).
         self._sent: list[Settlement] = []
@@ -86,6 +89,8 @@ class Runner:
         self._refused = False
         self._stopping = False
         self._quiet = False
+        #: Why nothing is to be reserved for now.
+        self._paused: set[str] = set()
         self._woken = True
         self._failures = 0
 
@@ -97,8 +102,6 @@ class Runner:
                 try:
                     self._turn()
                     self._obey(0.0)
-        #: Why nothing is to be reserved for now.
-        self._paused: set[str] = set()
                 except FencedError:
                     raise
                 except CeleriacError as error:
@@ -164,6 +167,11 @@ class Runner:
         return self._read_ahead.is_brief(len(self._held))
 
     def _send(self, limit: int, shelf: Shelf = Shelf.READY) -> None:
+        if limit and self._lifespan is not None:
+            limit = self._lifespan.allow(limit, len(self._held))
+            self._lifespan.begin(self._read_ahead.mean)
+        if not self._line.intact():
+            raise Ruined
         self._sent = self._flusher.take()
         self._asked, self._alone = limit, not self._held
         self._settler.send(self._sent, limit, self._max_bytes, shelf)
@@ -176,11 +184,6 @@ class Runner:
         self._failures = 0
         self._desk.turn()
         if turn.refused:
-        if limit and self._lifespan is not None:
-            limit = self._lifespan.allow(limit, len(self._held))
-            self._lifespan.begin(self._read_ahead.mean)
-        if not self._line.intact():
-            raise Ruined
             logger.warning("%d settlements were refused: those messages are no longer ours", len(turn.refused))
             self._denied = self._denied or self._acknowledging in turn.refused
         return turn
@@ -205,6 +208,7 @@ class Runner:
         """Run all that is held, in order; the clock is read once a task."""
         held, is_long, learn = self._held, self._read_ahead.is_long, self._read_ahead.learn
         now = self._clock()
+        ran = last = 0
         self._flusher.watch()
         try:
             while held:
@@ -222,28 +226,10 @@ class Runner:
                 ended = self._clock()
                 learn(work.task.name, ended - now)
                 now = ended
+                ran += 1
         finally:
             self._flusher.rest()
             self._desk.start(0, now)
-
-    def _flush(self) -> None:
-        """Before a body that may take long: what is finished goes out."""
-        if self._in_flight and self._outcomes:
-            self._take(self._receive())
-        if self._outcomes:
-            self._send(0)
-
-    def _acknowledge(self, work: Admitted) -> bool:
-        """Before the run, for good: the message is nowhere else afterwards. Returns whether it was ours.
-
-        Only once it may start, and says so: a give-back under way would find it gone, and the board would say that it
-        went back. And handed over once, however late the answer: a second one would be refused as if it were not ours.
-                ran += 1
-        """
-        if self._in_flight:
-            self._take(self._receive())
-        receipt = work.delivery.receipt
-        if self._acknowledging != receipt:
             if ran:
                 self._have_run(ran, work)
 
@@ -269,6 +255,24 @@ class Runner:
     def _overran(self, limit: float, work: Admitted) -> None:
         """In a signal's handler, with the body on the stack: nobody else writes on the line now."""
         self._line.say("overran", limit=as_said(limit), task=work.request.shadow or work.task.name, id=work.request.id)
+
+    def _flush(self) -> None:
+        """Before a body that may take long: what is finished goes out."""
+        if self._in_flight and self._outcomes:
+            self._take(self._receive())
+        if self._outcomes:
+            self._send(0)
+
+    def _acknowledge(self, work: Admitted) -> bool:
+        """Before the run, for good: the message is nowhere else afterwards. Returns whether it was ours.
+
+        Only once it may start, and says so: a give-back under way would find it gone, and the board would say that it
+        went back. And handed over once, however late the answer: a second one would be refused as if it were not ours.
+        """
+        if self._in_flight:
+            self._take(self._receive())
+        receipt = work.delivery.receipt
+        if self._acknowledging != receipt:
             self._acknowledging, self._denied = receipt, False
             payload = on_line(work.delivery.payload)
             self._line.say("acknowledged", receipt=receipt, queue=work.delivery.queue, payload=payload)
@@ -306,7 +310,7 @@ class Runner:
         """Read our line; wait up to `wait` seconds for a word."""
         if wait:
             select.select([self._line], [], [], wait)
-        for word, _ in self._line.said():
+        for word, more in self._line.said():
             if word == "stop":
                 self._stopping = True
             elif word == "quiet":
@@ -315,8 +319,17 @@ class Runner:
                 self._quiet, self._woken = False, True
             elif word == "quarantine":
                 self._run_quarantined()
+            elif more:
+                self._obey_more(word, more)
         if self._line.closed:
             self._stopping = True
+
+    def _obey_more(self, word: str, more: dict[str, Any]) -> None:
+        if word == "pause":
+            self._paused.add(more["why"])
+        elif word == "unpause":
+            self._paused.discard(more["why"])
+            self._woken = True
 
     def _be_quiet(self) -> None:
         """Nothing held, nothing in flight: say so once all is settled, and wait to be told to go on."""
@@ -337,18 +350,9 @@ class Runner:
         try:
             self._send(1, Shelf.QUARANTINE)
             turn = self._receive()
-            elif more:
-                self._obey_more(word, more)
             self._asked, ran = 0, len(turn.deliveries)
             self._take(turn)
             self._run_held()
-    def _obey_more(self, word: str, more: dict[str, Any]) -> None:
-        if word == "pause":
-            self._paused.add(more["why"])
-        elif word == "unpause":
-            self._paused.discard(more["why"])
-            self._woken = True
-
             if self._outcomes:
                 self._send(0)
                 self._take(self._receive())

@@ -21,9 +21,9 @@ from ..logging_setup import set_up
 from ..settler import Settler
 from ..supervisor.board import Board
 from .flusher import Flusher
+from .lifespan import Lifespan
 from .read_ahead import ReadAhead
 from .runner import Runner
-from .lifespan import Lifespan
 
 if TYPE_CHECKING:
     from ...backends.base import Backend
@@ -85,18 +85,12 @@ def make_runner(loaded: Loaded, line: Line, board: Board, slot: int, consumer: s
         line=line,
         read_ahead=ReadAhead(plan.read_ahead),
         max_bytes=plan.read_ahead_bytes,
+        lifespan=_lifespan(app.conf, plan, line),
+        alone=plan.pool == "solo",
         listen=(lambda: broker.waiter(plan.queues)) if _listens_itself(broker, plan) else None,
     )
 
 
-def _listens_itself(broker: Broker, plan: Plan) -> bool:
-    """The only runner of a node needs nobody to wake it; only waits on servers and files can hear its line as well."""
-        lifespan=_lifespan(app.conf, plan, line),
-        alone=plan.pool == "solo",
-    return plan.processes == 1 and broker.capabilities.shared
-
-
-def connect(app: Any) -> tuple[Broker, Backend | None, bool]:
 def _lifespan(conf: Any, plan: Plan, line: Line) -> Lifespan | None:
     """A bound of tasks or memory for this process; solo's lives as long as its node."""
     tasks, kilobytes = conf.worker_max_tasks_per_child, conf.worker_max_memory_per_child
@@ -105,6 +99,12 @@ def _lifespan(conf: Any, plan: Plan, line: Line) -> Lifespan | None:
     return Lifespan(int(tasks or 0), int(kilobytes or 0), line.say)
 
 
+def _listens_itself(broker: Broker, plan: Plan) -> bool:
+    """The only runner of a node needs nobody to wake it; only waits on servers and files can hear its line as well."""
+    return plan.processes == 1 and broker.capabilities.shared
+
+
+def connect(app: Any) -> tuple[Broker, Backend | None, bool]:
     """Broker and backend of this process, opened, and whether they settle in one step."""
     broker: Broker = app.open_broker()
     broker.open()

@@ -163,14 +163,6 @@ class Desk:
         """Where there are many lanes: what was started last in any of them; 0 once nothing runs."""
         _LAST.pack_into(self._memory, self._base + _TURNS.size, receipt, now)
 
-    def turn(self) -> None:
-        """One more answer of the broker: the sign of life that the watchdog reads."""
-        self._turns += 1
-        _TURNS.pack_into(self._memory, self._base, self._turns)
-
-    def leave(self) -> tuple[float, int, int]:
-        """(start nothing after, low, high): receipts in (low, high] were given back."""
-        until, low, high = _LEAVE.unpack_from(self._memory, self._leave)
     def limited(self, until: float) -> None:
         """Where there are many lanes: the soonest hard deadline of what runs in any of them; 0.0: there is none."""
         _LIMITED.pack_into(self._memory, self._base + _LIMITED_AT, until)
@@ -184,6 +176,14 @@ class Desk:
         """No body runs; the last one was that of `receipt`, and so many outcomes are still to be settled."""
         _UNSETTLED.pack_into(self._memory, self._base + _BEHIND_RAN, receipt, count)
 
+    def turn(self) -> None:
+        """One more answer of the broker: the sign of life that the watchdog reads."""
+        self._turns += 1
+        _TURNS.pack_into(self._memory, self._base, self._turns)
+
+    def leave(self) -> tuple[float, int, int]:
+        """(start nothing after, low, high): receipts in (low, high] were given back."""
+        until, low, high = _LEAVE.unpack_from(self._memory, self._leave)
         return until, low, high
 
     def ending(self) -> tuple[int, int]:

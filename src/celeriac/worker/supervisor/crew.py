@@ -17,8 +17,8 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from ..exits import RECYCLED
 from ...brokers.base import Delivery
+from ..exits import RECYCLED
 from .board import Board
 from .fates import Fate, Lost
 from .process import Mode, RunnerHandle, Template, describe_exit, exit_code

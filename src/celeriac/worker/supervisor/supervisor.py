@@ -68,6 +68,7 @@ class Supervisor:
         self._quarantine = Quarantine()
         self._online = True
         self._exit_code = 0
+        self._told_heavy = False
 
     # -- the loop ----------------------------------------------------------------------------------------------------
 
@@ -76,7 +77,6 @@ class Supervisor:
         self._upkeep, self._doorbell = upkeep, doorbell
         self._give_back = GiveBack(self._board, upkeep)
         self._oversight = Oversight(self._board, self._give_back)
-        self._told_heavy = False
         self._crew = self._assemble()
         self._stopping = Stopping(
             crew=self._crew,
@@ -149,10 +149,24 @@ class Supervisor:
     def _said(self, handle: RunnerHandle, word: str, more: dict[str, Any]) -> None:
         if word == "idle":
             self._doorbell.idle(handle.slot)
+        elif word == "overran":
+            tell_overrun(more)
+        elif word == "spent":
+            self._crew.succeed(handle)
+        elif word == "heavy":
+            self._heavy(more["kilobytes"])
         elif word == "quieted":
             self._command(self._quarantine.quieted(handle.slot))
         elif word == "quarantined":
             self._command(self._quarantine.ran(handle.slot, bool(more.get("ran"))))
+
+    def _heavy(self, kilobytes: int) -> None:
+        if not self._told_heavy:
+            self._told_heavy = True
+            logger.warning(
+                "a process takes %d kB before its first task, more than worker_max_memory_per_child: "
+                "it is not replaced for its memory", kilobytes
+            )  # fmt: skip
 
     def _ready(self, handle: RunnerHandle) -> None:
         if self._on_ready is not None:
@@ -164,25 +178,11 @@ class Supervisor:
         if handle.slot not in self._crew.runners:
             self._command(self._quarantine.gone(handle.slot))
 
-        elif word == "overran":
-            tell_overrun(more)
-        elif word == "spent":
-            self._crew.succeed(handle)
-        elif word == "heavy":
-            self._heavy(more["kilobytes"])
     def _hopeless(self) -> None:
         self._exit_code = 70
         self._stopping.begin_cold()
 
     # -- news of other threads ---------------------------------------------------------------------------------------
-    def _heavy(self, kilobytes: int) -> None:
-        if not self._told_heavy:
-            self._told_heavy = True
-            logger.warning(
-                "a process takes %d kB before its first task, more than worker_max_memory_per_child: "
-                "it is not replaced for its memory", kilobytes
-            )  # fmt: skip
-
 
     def enlisted(self, slot: int, consumer: str) -> None:
         """Upkeep has the lease of a new runner."""
