@@ -8,11 +8,13 @@ Celery's guide: "Logging" in Tasks, and the `worker_log_*` settings.
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import sys
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 #: Celery's `worker_log_format` and `worker_task_log_format`.
@@ -29,6 +31,8 @@ _COLOURS = {"DEBUG": 34, "WARNING": 33, "ERROR": 31, "CRITICAL": 35}
 _base = logging.getLogger("celery")
 _tasks = logging.getLogger("celery.task")
 _plain_record = logging.getLogRecordFactory()
+#: Handlers that `setup` made: a forked process that sets up anew replaces those, and no others.
+_made: list[logging.Handler] = []
 
 
 def get_task_logger(name: str) -> logging.Logger:
@@ -69,29 +73,33 @@ def setup(
     datefmt: str | None = None,
     task_datefmt: str | None = None,
     hijack: bool = False,
+    structured: bool = False,
     current: Current | None = None,
 ) -> bool:
     """Configure logging for a service. Returns whether it did: False where the user has configured it already.
 
     Parameters: `level`, a name or number; `logfile`, a path, else stderr; `color`, None for "on a terminal only";
-    `hijack` replaces handlers that stand on the root logger; `current` tells the running task.
+    `hijack` replaces handlers that stand on the root logger; `structured` writes a JSON object a line, and no format
+    counts; `current` tells the running task.
     Raises: ValueError (level), OSError (log file).
     """
     number = level_number(level)
     root = logging.getLogger()
+    again = _remove_made()
     if _handled(root):
-        if not hijack:
+        if not (hijack or again):
             return False
         for logger in (root, _base, _tasks):
             _clear(logger)
     handler, painted = _handler(logfile, color)
-    handler.setFormatter(ColorFormatter(format, datefmt, painted))
+    json_lines = JsonFormatter(current) if structured else None
+    handler.setFormatter(json_lines or ColorFormatter(format, datefmt, painted))
     root.addHandler(handler)
     root.setLevel(number)
     if not _handled(_tasks):
         # A second handler on the same stream, since the format depends on the logger and not on the record.
         task_handler, painted = _handler(logfile, color)
-        task_handler.setFormatter(TaskFormatter(task_format, task_datefmt, painted, current))
+        task_handler.setFormatter(json_lines or TaskFormatter(task_format, task_datefmt, painted, current))
         _tasks.addHandler(task_handler)
         _tasks.propagate = False
     _tasks.setLevel(number)
@@ -187,6 +195,51 @@ class TaskFormatter(ColorFormatter):
         return super().format(record)
 
 
+class JsonFormatter(logging.Formatter):
+    """One object a line, in ASCII: time (ISO, UTC), level, logger, message, process, task, task_id and exception (null
+    where there is none), and `extra` where the caller gave some."""
+
+    def __init__(self, current: Current | None = None) -> None:
+        super().__init__()
+        self._current = current
+
+    def format(self, record: logging.LogRecord) -> str:
+        running = self._current() if self._current is not None else None
+        task, task_id = running or (getattr(record, "task_name", None), getattr(record, "task_id", None))
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            "process": record.processName,
+            "task": task,
+            "task_id": task_id,
+            "exception": self._exception(record),
+        }
+        extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+        if extra:
+            line["extra"] = extra
+        try:
+            return json.dumps(line, default=_shown)
+        except (TypeError, ValueError, RecursionError):  # keys that are no text, or an object within itself
+            return json.dumps({**line, "extra": _shown(extra)}, default=_shown)
+
+    def _exception(self, record: logging.LogRecord) -> str | None:
+        if record.exc_info and record.exc_info[0] is not None:
+            return self.formatException(record.exc_info)
+        return record.exc_text
+
+
+_STANDARD = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "task_name", "task_id"})
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:
+        return f"<{type(value).__name__} without a repr>"
+
+
 class LoggingProxy(io.TextIOBase):
     """A text stream whose lines become log records: one for each `print(…)`, however many pieces it is written in."""
 
@@ -241,8 +294,25 @@ def _clear(logger: logging.Logger) -> None:
         logger.removeHandler(handler)
 
 
+def _remove_made() -> bool:
+    """Whether there was any: then what stands beside it was added to it, and will be again."""
+    again = bool(_made)
+    for handler in _made:
+        for logger in (logging.getLogger(), _tasks):
+            logger.removeHandler(handler)
+        handler.close()
+    _made.clear()
+    return again
+
+
 def _handler(logfile: str | None, color: bool | None) -> tuple[logging.Handler, bool]:
     """The handler, and whether its lines are painted."""
+    handler, painted = _new_handler(logfile, color)
+    _made.append(handler)
+    return handler, painted
+
+
+def _new_handler(logfile: str | None, color: bool | None) -> tuple[logging.Handler, bool]:
     if logfile is None:
         stream = sys.__stderr__ if sys.__stderr__ is not None else sys.stderr
         return logging.StreamHandler(stream), wants_color(stream, color)

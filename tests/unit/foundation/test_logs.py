@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import re
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -175,3 +177,42 @@ def test_chinese_under_any_locale(locale: dict[str, str], tmp_path: Path) -> Non
 
 def _record(message: str, level: int = logging.INFO) -> logging.LogRecord:
     return logging.LogRecord("name", level, "file", 1, message, (), None)
+
+
+@bare_logging()
+def test_structured_lines_are_one_object_each(tmp_path: Path) -> None:
+    file = tmp_path / "worker.log"
+    assert logs.setup("INFO", logfile=str(file), structured=True, current=lambda: ("proj.add", "id-1"))
+    logs.name_process("ForkPoolWorker-1")
+    within: list[object] = []
+    within.append(within)
+    try:
+        raise ValueError("短信\nno")
+    except ValueError:
+        logging.getLogger("mine").exception("two\nlines %s", "短信", extra={"order": 7, "odd": {1: object()}})
+    logs.get_task_logger("proj.tasks").warning("half %s", "\ud800", extra={"ring": within})
+    first, second = map(json.loads, file.read_text(encoding="ascii").splitlines())
+
+    assert datetime.fromisoformat(first.pop("time")).utcoffset() == timedelta(0)
+    assert "ValueError: 短信" in first.pop("exception")
+    assert first.pop("extra")["order"] == 7
+    assert first == {
+        "level": "ERROR",
+        "logger": "mine",
+        "message": "two\nlines 短信",
+        "process": "ForkPoolWorker-1",
+        "task": "proj.add",
+        "task_id": "id-1",
+    }
+    assert (second["message"], second["exception"], second["logger"]) == ("half \ud800", None, "proj.tasks")
+
+
+@bare_logging()
+def test_setting_up_again_replaces_what_was_set_up_before(tmp_path: Path) -> None:
+    logs.setup("INFO", logfile=str(tmp_path / "0.log"))
+    added = io.StringIO()
+    logging.getLogger().addHandler(logging.StreamHandler(added))
+    assert logs.setup("INFO", logfile=str(tmp_path / "1.log"))
+    logging.getLogger("mine").info("hello")
+    assert (tmp_path / "0.log").read_text() == added.getvalue() == ""
+    assert (tmp_path / "1.log").read_text().count("hello") == 1
