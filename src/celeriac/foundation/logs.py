@@ -296,7 +296,7 @@ def _clear(logger: logging.Logger) -> None:
 
 def _remove_made() -> bool:
     """Whether there was any: then what stands beside it was added to it, and will be again."""
-    again = bool(_made)
+    again = any(handler in logging.getLogger().handlers for handler in _made)
     for handler in _made:
         for logger in (logging.getLogger(), _tasks):
             logger.removeHandler(handler)
