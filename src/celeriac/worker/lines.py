@@ -18,6 +18,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
 import socket
 from typing import Any
 
@@ -43,6 +44,7 @@ class Line:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
+        self._inode = os.fstat(sock.fileno()).st_ino
         self.closed = False
         self._rest = b""
         self._fds: list[int] = []
@@ -54,6 +56,14 @@ class Line:
 
     def fileno(self) -> int:
         return self.sock.fileno()
+
+    def intact(self) -> bool:
+        """Whether our descriptor is still this line. A task that closes all descriptors takes those with it that are
+        not its own, and the next one that is opened gets the number of one of them."""
+        try:
+            return os.fstat(self.sock.fileno()).st_ino == self._inode
+        except OSError:
+            return False
 
     def say(self, word: str, fds: tuple[int, ...] = (), **more: Any) -> None:
         """Send one line. A dead other side is no error here: `said` reports it."""

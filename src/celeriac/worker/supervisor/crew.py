@@ -278,11 +278,19 @@ class Crew:
             on_purpose = self.cold or self._ended_with_us(status)
             if not on_purpose and not handle.fates:
                 logger.error("Process 'ForkPoolWorker-%d' pid:%d exited with '%s'", handle.slot + 1, handle.pid, how)
-            lost = Lost(handle.killed_for or how, definite and len(runs) == 1)
-            blamed = {} if on_purpose or handle.fates else {run.receipt: lost for run in runs}
+            blamed = {} if on_purpose or handle.fates else self._blamed(handle, handle.killed_for or how, definite)
             self._orders.bury(handle.consumer, {**blamed, **handle.fates}, list(handle.early.values()))
         self._tell.gone(handle)
         self.last_end = time.monotonic()
+
+    def _blamed(self, handle: RunnerHandle, how: str, definite: bool) -> dict[int, Fate]:
+        """What ran; or, between bodies, what ran last: it may have left the process so that it could only die. Were
+        nothing blamed, it would run again for ever."""
+        runs = self._board.runs(handle.slot)
+        if runs:
+            return {run.receipt: Lost(how, definite and len(runs) == 1) for run in runs}
+        receipt, outcomes = self._board.unsettled(handle.slot)
+        return {receipt: Lost(how, definite and outcomes <= 1)} if receipt else {}
 
     def _ended_with_us(self, status: int | None) -> bool:
         """A service manager sends SIGTERM to every process of the service at once: no task is to blame for that."""
