@@ -10,8 +10,10 @@ from typing import Any
 
 import click
 
+from ..errors import ImproperlyConfigured
 from ..foundation.logs import level_number
 from ..worker.options import WorkerOptions
+from ..worker.plan import pool_named
 from .params import app_options, comma_list, ignored, refused, setting, settings_of
 from .session import Session
 
@@ -28,13 +30,20 @@ def _level(value: str) -> str:
 
 
 def _pool(value: str) -> str:
-    """How tasks run; Celery's other pools are known and refused."""
-    pool = {"processes": "prefork"}.get(value, value)
-    if pool in ("threads", "gevent", "eventlet", "asyncio"):
-        raise click.BadParameter(f"{pool} {_LATER}; choose prefork or solo")
-    if pool not in ("prefork", "solo"):
-        raise click.BadParameter(f"{pool!r} is no pool; choose prefork or solo")
-    return pool
+    """How tasks run."""
+    try:
+        return pool_named(value)
+    except ImproperlyConfigured as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _umask(value: str) -> str:
+    """Octal with a leading zero, else decimal: Celery's reading."""
+    try:
+        int(value, 8 if value.startswith("0") else 10)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no umask; write it such as 027") from None
+    return value
 
 
 @click.command()
@@ -44,6 +53,13 @@ def _pool(value: str) -> str:
     "-l", "--loglevel", type=_level, metavar="LEVEL", default="WARNING", show_default=True, help="What to log."
 )
 @click.option("-f", "--logfile", metavar="PATH", help="Log to a file instead of stderr.")
+@setting(
+    "worker_log_json",
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    callback=lambda _ctx, _param, value: None if value is None else value == "json",
+    help="Lines for people, or a JSON object each.",
+)
 @click.option(
     "-c", "--concurrency", type=click.IntRange(0), metavar="N", help="Tasks at a time; default: one per processor."
 )
@@ -51,14 +67,29 @@ def _pool(value: str) -> str:
     "-P",
     "--pool",
     type=_pool,
-    metavar="prefork|solo",
-    help="Where tasks run: processes of their own, or (solo) all in one.",
+    metavar="POOL",
+    help="Where tasks run: prefork (a process each), threads, asyncio, gevent, eventlet, or solo (all in one process).",
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(1),
+    metavar="P",
+    help="Processes of threads, asyncio, gevent or eventlet, with -c tasks at a time in each.  [default: 1]",
 )
 @click.option(
     "-Q", "--queues", type=comma_list, default="", metavar="A,B", help="Queues to consume; default: all configured."
 )
 @click.option("-X", "--exclude-queues", type=comma_list, default="", metavar="A,B", help="Queues not to consume.")
 @click.option("-I", "--include", type=comma_list, default="", metavar="A,B", help="More modules to import.")
+@click.option("-D", "--detach", is_flag=True, help="Run in the background; returns when the worker is ready.")
+@click.option("--pidfile", metavar="PATH", help="Write the process id there; refuses to start where one runs.")
+@click.option("--uid", metavar="USER", help="Become this user.")
+@click.option("--gid", metavar="GROUP", help="Become this group.")
+@click.option("--umask", type=_umask, metavar="MASK", help="For files that are made; octal with a leading zero.")
+@click.option("--executable", metavar="PATH", help="Run in this Python.")
+@click.option("--reload", is_flag=True, help="Load the app anew when its source changes (development).")
+@click.option("--health-port", type=click.IntRange(0, 65535), metavar="N", help="Serve /healthz and /readyz there.")
+@click.option("--health-host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="On this address.")
 @click.option("--purge", "--discard", is_flag=True, help="First delete all messages that wait in the queues.")
 @setting(
     "worker_prefetch_multiplier",
@@ -73,20 +104,26 @@ def _pool(value: str) -> str:
 @ignored("--without-mingle", flag=True)
 @ignored("--without-heartbeat", flag=True)
 @ignored("--heartbeat-interval", type=int)
-@refused("-D", "--detach", flag=True, why=f"{_LATER}: run it under systemd, supervisor or a container")
-@refused("--pidfile", why=f"{_LATER}: a service manager knows the process id")
-@refused("--uid", why=f"{_LATER}: start it as that user")
-@refused("--gid", why=f"{_LATER}: start it as that group")
-@refused("--umask", why=f"{_LATER}: set it before the start")
-@refused("--executable", why="is not supported: start it with that Python")
 @refused("-S", "--statedb", why=f"{_LATER}, with revoked tasks kept in the broker")
 @refused("-B", "--beat", flag=True, why=f"{_LATER}, with the scheduler")
 @refused("-s", "--schedule-filename", "--schedule", why=f"{_LATER}, with the scheduler")
 @refused("--scheduler", why=f"{_LATER}, with the scheduler")
 @refused("--autoscale", why=f"{_LATER}: choose a fixed number with -c")
 @setting("worker_disable_prefetch", "--disable-prefetch", is_flag=True, default=None, help="Reserve nothing ahead.")
-@refused("--time-limit", why=_LATER)
-@refused("--soft-time-limit", why=_LATER)
+@setting(
+    "task_time_limit",
+    "--time-limit",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Kill a task that runs longer.",
+)
+@setting(
+    "task_soft_time_limit",
+    "--soft-time-limit",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Raise in it.",
+)
 @setting(
     "worker_max_tasks_per_child",
     "--max-tasks-per-child",
@@ -122,6 +159,7 @@ def worker(session: Session, /, **given: Any) -> int:
         logfile=given["logfile"],
         hostname=given["hostname"],
         concurrency=given["concurrency"] or None,
+        processes=given["processes"],
         queues=given["queues"],
         exclude=given["exclude_queues"],
         pool=given["pool"],
@@ -132,6 +170,15 @@ def worker(session: Session, /, **given: Any) -> int:
         purge=given["purge"],
         quiet=session.quiet,
         color=False if session.no_color else None,
+        detach=given["detach"],
+        pidfile=given["pidfile"],
+        uid=given["uid"],
+        gid=given["gid"],
+        umask=given["umask"],
+        executable=given["executable"],
+        reload=given["reload"],
+        health_port=given["health_port"],
+        health_host=given["health_host"],
         settings=settings,
     )
     from ..worker.node import run  # not for `--help`

@@ -1,7 +1,7 @@
 """The template process: loads the app once, then forks a runner whenever the supervisor asks.
 
-    python -m celeriac.worker.boot LINE_FD BOARD_FD SUPERVISOR_PID    (WorkerOptions as JSON on stdin)
-    python -m celeriac.worker.boot LINE_FD BOARD_FD SUPERVISOR_PID SLOT CONSUMER  (one runner)
+    python -m celeriac.worker.boot LINE_FD BOARD_FD STACKS_FD SUPERVISOR_PID    (WorkerOptions as JSON on stdin)
+    python -m celeriac.worker.boot LINE_FD BOARD_FD STACKS_FD SUPERVISOR_PID SLOT CONSUMER  (one runner)
 
 It stays single-threaded and opens no socket, so that a fork of it is sound. If loading the app started threads or
 opened sockets, forking would copy them half: they are named in a warning, and runners start from a clean interpreter.
@@ -23,7 +23,9 @@ import msgspec
 
 from . import lines, loaded, orphans
 from .options import WorkerOptions
+from .reload import sources
 from .runner.start import run_runner
+from .supervisor import stacks
 from .supervisor.board import Board
 
 if TYPE_CHECKING:
@@ -34,8 +36,9 @@ EX_SOFTWARE = 70
 
 
 def main(arguments: list[str]) -> int:
-    line_fd, board_fd, parent, *runner = arguments
+    line_fd, board_fd, stacks_fd, parent, *runner = arguments
     orphans.die_with_parent(int(parent))
+    stacks.answer(int(stacks_fd))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
         # The supervisor decides; a Ctrl-C in the terminal reaches this process too.
         signal.signal(number, signal.SIG_IGN)
@@ -43,6 +46,7 @@ def main(arguments: list[str]) -> int:
     options = msgspec.json.decode(options_json, type=WorkerOptions)
     line = lines.adopt(int(line_fd))
     board = Board(fd=int(board_fd))
+    board.stacks = int(stacks_fd)
     try:
         app = loaded.load(options)
         board.shape(app.plan.processes, app.plan.lanes)
@@ -74,7 +78,9 @@ class Template:
     def serve(self) -> int:
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.set_wakeup_fd(self._wakeup_there, warn_on_full_buffer=False)
-        self._line.say("hello", plan=msgspec.to_builtins(self._app.plan), warning=self._warning())
+        plan = msgspec.to_builtins(self._app.plan)
+        files = sources(list(sys.modules.values()), os.getcwd()) if self._app.options.reload else []
+        self._line.say("hello", plan=plan, warning=self._warning(), files=files)
         self._app.preload()  # while the supervisor opens its own broker; a fork then finds it imported
         gc.collect()
         gc.freeze()  # what is loaded stays out of collections, so that runners share its pages
@@ -125,10 +131,10 @@ class Template:
                 *subprocess._args_from_interpreter_flags(),  # type: ignore[attr-defined]  # as the supervisor does
                 "-m",
                 "celeriac.worker.boot",
-                *(str(fd), str(self._board.fd), str(os.getpid()), str(slot), consumer),
+                *(str(fd), str(self._board.fd), str(self._board.stacks), str(os.getpid()), str(slot), consumer),
             ],
             stdin=subprocess.PIPE,
-            pass_fds=(fd, self._board.fd),
+            pass_fds=(fd, self._board.fd, self._board.stacks),
         )
         assert child.stdin is not None
         child.stdin.write(self._options_json)

@@ -70,6 +70,10 @@ class Conviction:
         self._now = now or (lambda: datetime.now(UTC))
         self._records = Records(app, self._now, kept)
 
+    def renew(self, plan: Plan) -> None:
+        """The app was loaded anew: judge by its options from here on."""
+        self._plan = plan
+
     def convict(self, delivery: Delivery, strikes: int, how: str) -> Settlement:
         """A dead letter, and FAILURE with WorkerLostError for whoever waits."""
         detail = f"Worker exited prematurely: {how}. The process died {strikes} times while it ran this message."

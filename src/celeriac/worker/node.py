@@ -7,7 +7,6 @@ supervisor process   upkeep (leases, due, recovery) | doorbell (waits) | its own
 
 from __future__ import annotations
 
-import os
 import resource
 import select
 import sys
@@ -15,6 +14,7 @@ import sys
 import msgspec
 
 from ..foundation import logs
+from . import daemon, health
 from .options import WorkerOptions
 from .plan import Plan
 from .supervisor.board import Board
@@ -24,27 +24,49 @@ EX_FAILED = 1
 
 
 def run(options: WorkerOptions) -> int:
-    """Run a worker until it is told to stop. Returns the exit code: 0 stopped, 1 the app could not be loaded, 69 no
-    broker, 70 runners keep dying. Celery's guide: Workers."""
+    """Run a worker until it is told to stop. Returns the exit code: 0 stopped, 1 the app could not be loaded, or ended
+    by force, 69 no broker, 70 runners keep dying, 71 health's port is taken, 73 the pidfile is, or a file cannot be
+    written, 77 user or group cannot be had. Celery's guide: Workers."""
     logs.utf8_streams()
-    if options.workdir:
-        os.chdir(options.workdir)
+    code = EX_FAILED
+    try:
+        station = daemon.settle_in(options)
+    except daemon.Refused as error:
+        text = str(error)
+        sys.stderr.write(f"{text}\n" if text.startswith("ERROR") else f"celeriac: {text}\n")
+        return error.code
+    try:
+        code = _run(options, station)
+    finally:
+        station.leave(code)
+    return code
+
+
+def _run(options: WorkerOptions, station: daemon.Station) -> int:
+    try:
+        door = None if options.health_port is None else health.listen(options.health_host, options.health_port)
+    except health.PortTaken as error:
+        sys.stderr.write(f"celeriac: {error}\n")
+        return health.EX_OSERR
     if options.pool == "solo":
         from . import solo  # the whole runner, which the other kinds have in processes of their own
 
-        return solo.run(options)
+        return solo.run(options, station, door)
     _make_room(options.concurrency or 0)
     board = Board()
     template = Template(options, board)
     # While that process loads the app, this one loads the rest of itself: a third of the time to the first task.
+    from .services import Services
     from .supervising import supervise
 
-    plan = _hear(template)
-    if plan is None:
+    heard = _hear(template)
+    if heard is None:
         template.close()
         return EX_FAILED
+    plan, files = heard
     board.shape(plan.processes, plan.lanes)
-    return supervise(options, plan, board, template, lambda: Template(options, board))
+    services = Services(options, station, door, files)
+    return supervise(options, plan, board, template, lambda: Template(options, board), services)
 
 
 def _make_room(slots: int) -> None:
@@ -56,15 +78,16 @@ def _make_room(slots: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-def _hear(template: Template) -> Plan | None:
-    """The template's plan, or None when the app could not be loaded (its traceback has been shown)."""
+def _hear(template: Template) -> tuple[Plan, list[str]] | None:
+    """The template's plan, and with `--reload` the app's source files; or None when the app could not be loaded (its
+    traceback has been shown)."""
     while not template.line.closed:
         select.select([template.line], [], [])
         for word, more in template.line.said():
             if word == "hello":
                 if more["warning"]:
                     sys.stderr.write(f"WARNING: {more['warning']}\n")
-                return msgspec.convert(more["plan"], Plan)
+                return msgspec.convert(more["plan"], Plan), more["files"]
             if word == "failed":
                 sys.stderr.write(more["error"])
                 return None

@@ -43,5 +43,19 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
     quiet: bool = False
     #: Draw the banner and the log in colour; None: on a terminal only.
     color: bool | None = None
+    #: Run in the background.
+    detach: bool = False
+    #: A path, with the same `%` as `logfile`.
+    pidfile: str | None = None
+    #: User and group to become, by name or number; umask, octal with a leading zero; another Python to run in.
+    uid: str | None = None
+    gid: str | None = None
+    umask: str | None = None
+    executable: str | None = None
+    #: Load the app anew when its source changes: for development.
+    reload: bool = False
+    #: Serve health over HTTP on this port; None: not at all.
+    health_port: int | None = None
+    health_host: str = "127.0.0.1"
     #: Settings given as options of the command line.
     settings: dict[str, object] = {}

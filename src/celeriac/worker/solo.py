@@ -3,10 +3,12 @@ one, which runs the tasks: a task that holds the interpreter's lock for longer t
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import select
 import signal
+import socket
 import sys
 import threading
 import time
@@ -14,13 +16,18 @@ import time
 from ..errors import CeleriacError
 from . import loaded
 from .banner import banner, show
+from .daemon import Station
+from .health import HealthServer, Vitals
 from .lines import Line
 from .logging_setup import set_up
 from .options import WorkerOptions
 from .runner.start import make_runner
 from .supervisor.board import Board
+from .supervisor.deadlines import Deadlines
 from .supervisor.doorbell import Doorbell
 from .supervisor.give_back import LONG, GiveBack
+from .supervisor.oversight import tell_overrun
+from .supervisor.process import RunnerHandle
 from .supervisor.quarantine import Quarantine
 from .supervisor.upkeep import Events, Upkeep
 from .wiring import incarnation, open_upkeep
@@ -31,8 +38,8 @@ logger = logging.getLogger("celeriac.worker")
 _TICK = 0.2
 
 
-def run(options: WorkerOptions) -> int:
-    """As `node.run`: 0 stopped, 1 the app could not be loaded, 69 no broker."""
+def run(options: WorkerOptions, station: Station, door: socket.socket | None = None) -> int:
+    """As `node.run`: 0 stopped, 1 the app could not be loaded, 69 no broker. `door` is where health is served."""
     try:
         app = loaded.load(options)
     except BaseException as error:  # whatever a user's module raises is shown as it is
@@ -44,7 +51,7 @@ def run(options: WorkerOptions) -> int:
     for line in app.plan.warnings:
         logger.warning("%s", line)
     try:
-        return SoloNode(app, options).run()
+        return SoloNode(app, options, station, door).run()
     except CeleriacError as error:
         assert sys.__stderr__ is not None
         sys.__stderr__.write(f"celeriac: {error}\n")  # not through the log, which what is printed here goes to
@@ -54,7 +61,9 @@ def run(options: WorkerOptions) -> int:
 class SoloNode:
     """One slot: the runner in the main thread, and the other end of its line in a thread that plays supervisor."""
 
-    def __init__(self, app: loaded.Loaded, options: WorkerOptions) -> None:
+    def __init__(
+        self, app: loaded.Loaded, options: WorkerOptions, station: Station, door: socket.socket | None
+    ) -> None:
         plan = app.plan
         own = incarnation(app.hostname)
         self._app = app
@@ -79,13 +88,26 @@ class SoloNode:
                 fenced=lambda slot: self._line.say("stop"),
                 quarantined=lambda waiting: self._command(self._quarantine.wanted([0], time.monotonic())),
                 settled=lambda consumer: self._settled.set(),
-                online=lambda yes: None,
+                online=lambda yes: setattr(self, "_online", yes),
             ),
         )
         self._doorbell = Doorbell(lambda: broker.waiter(plan.queues), lambda slot: self._line.say("wake"))
         self._give_back = GiveBack(self._board, self._upkeep)
         self._quarantine = Quarantine()
+        #: Ourselves, as a supervisor would see us.
+        self._handle = RunnerHandle(
+            slot=0, consumer=self._consumer, line=self._line, since=time.monotonic(), pid=os.getpid()
+        )
+        self._deadlines = Deadlines(self._board, alone=True)
         self._stopping = False
+        self._station = station
+        self._vitals = Vitals(app.hostname)
+        self._online = True
+        if options.reload:
+            logger.warning("--reload does nothing with -P solo: choose prefork")
+        if door is not None:
+            self._upkeep.count_backlog()
+            HealthServer(door, self._vitals).start()
 
     def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -98,8 +120,14 @@ class SoloNode:
         self._doorbell.start()
         watch = threading.Thread(target=self._watch, name="watch", daemon=True)
         watch.start()
+        if sys.__stderr__ is not None:  # SIGUSR1 is for soft limits here
+            faulthandler.register(signal.SIGUSR2, file=sys.__stderr__)
+        self._vitals.runners_ready = self._vitals.slots = 1
         logger.info("%s ready.", self._app.hostname)
-        code = make_runner(self._app, self._runner_line, self._board, 0, self._consumer).serve()
+        self._station.ready()
+        runner = make_runner(self._app, self._runner_line, self._board, 0, self._consumer)
+        runner.listen_to_signals()
+        code = runner.serve()
         self._doorbell.stop()
         self._upkeep.retire(self._consumer)
         self._settled.wait(timeout=10)
@@ -111,10 +139,15 @@ class SoloNode:
 
     def _watch(self) -> None:
         told = False
+        deadlines = self._deadlines
         while not self._line.closed:
-            readable, _, _ = select.select([self._line], [], [], _TICK)
+            wait = min(_TICK, deadlines.soonest - time.monotonic())
+            readable, _, _ = select.select([self._line], [], [], max(0.0, wait))
+            deadlines.look([self._handle], time.monotonic())
             for word, more in self._line.said() if readable else []:
-                if word == "idle":
+                if word == "overran":
+                    tell_overrun(more)
+                elif word == "idle":
                     self._doorbell.idle(0)
                 elif word == "quieted":
                     self._command(self._quarantine.quieted(0))
@@ -123,9 +156,16 @@ class SoloNode:
             if self._stopping and not told:  # here, since a signal's handler may have interrupted a log line
                 logger.warning("worker: Warm shutdown (%s)", self._app.hostname)
                 told = True
+            self._write_down()
             receipt, since = self._board.last(0)
             if receipt and (self._stopping or time.monotonic() - since > LONG):
                 self._give_back.behind(0, self._consumer, receipt)
+
+    def _write_down(self) -> None:
+        vitals = self._vitals
+        vitals.running, vitals.online, vitals.stopping = len(self._board.runs(0)), self._online, self._stopping
+        vitals.backlog = self._upkeep.backlog
+        vitals.look(time.monotonic(), excused=self._quarantine.active or self._stopping)
 
     def _command(self, commands: list[tuple[int, str]]) -> None:
         for _, word in commands:

@@ -12,6 +12,7 @@ from .banner import banner, show
 from .logging_setup import set_up
 from .options import WorkerOptions
 from .plan import Plan
+from .services import Services
 from .supervisor.board import Board
 from .supervisor.doorbell import Doorbell
 from .supervisor.post import Post
@@ -26,7 +27,12 @@ EX_UNAVAILABLE = 69
 
 
 def supervise(
-    options: WorkerOptions, plan: Plan, board: Board, template: Template, another: Callable[[], Template]
+    options: WorkerOptions,
+    plan: Plan,
+    board: Board,
+    template: Template,
+    another: Callable[[], Template],
+    services: Services,
 ) -> int:
     """Run until told to stop. Returns the exit code of `node.run`."""
     node = identifiers.node_name(options.hostname)
@@ -53,7 +59,12 @@ def supervise(
         template=template,
         new_template=another,
         post=post,
-        on_ready=lambda: logger.info("%s ready.", node),
+        on_ready=lambda: services.ready(node),
+        on_stopping=services.stopping,
+        accept=services.accept,
+        on_renewed=services.renewed,
+        on_tick=services.tick,
+        on_signal=services.signals,
     )
     upkeep = Upkeep(
         node=own,
@@ -66,6 +77,7 @@ def supervise(
         events=_posted(post, supervisor),
     )
     doorbell = Doorbell(lambda: broker.waiter(plan.queues), supervisor.wake)
+    services.open(node, supervisor, upkeep, board, plan, conviction, post)
     return supervisor.run(upkeep, doorbell)
 
 

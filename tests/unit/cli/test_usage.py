@@ -27,7 +27,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["-A", "x", "worker", "-P", "nonsense"], "'nonsense' is no pool; choose prefork or solo"),
         (["-A", "x", "worker", "-c", "many"], "'many' is not a valid integer"),
         (["-A", "x", "worker", "--pidfile", "p"], "--pidfile comes with a later version"),
-        (["-A", "x", "worker", "-D"], "--detach comes with a later version"),
+        (["-A", "x", "worker", "--umask", "9x"], "'9x' is no umask; write it such as 027"),
         (["-A", "x", "worker", "-B"], "--beat comes with a later version"),
         (["-A", "x", "worker", "--autoscale=10,3"], "--autoscale comes with a later version"),
         (["-A", "x", "worker", "--time-limit=3"], "--time-limit comes with a later version"),

@@ -5,19 +5,26 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
+from ...brokers.base import Waiter
 from ...client.result import set_task_join_will_block
 from ...errors import CeleriacError
 from ...execution.admission import Admission
+from ...execution.limits import default as default_limits
 from ...execution.records import Records
 from ...execution.settling import Settling
+from ...execution.telling import Consumer as SignalSender
 from ...execution.tracer import Tracer
 from ...foundation import logs
 from ...wire import serializers
 from ..lines import Line
 from ..logging_setup import set_up
+from ..plan import GREEN, MANY
 from ..settler import Settler
 from ..supervisor.board import Board
 from .flusher import Flusher
@@ -43,10 +50,14 @@ def run_runner(loaded: Loaded, line: Line, board: Board, slot: int, consumer: st
     os.setsid()
     _leave_signals_to_the_supervisor()
     logs.name_process(f"ForkPoolWorker-{slot + 1}")
-    set_up(loaded.app.conf, loaded.options, redirect=True)
+    set_up(loaded.app.conf, loaded.options, redirect=True, index=slot + 1)
     set_task_join_will_block(True)
     try:
-        return make_runner(loaded, line, board, slot, consumer).serve()
+        if loaded.plan.pool in MANY:
+            return _serve_many(loaded, line, board, slot, consumer)
+        runner = make_runner(loaded, line, board, slot, consumer)
+        runner.listen_to_signals()
+        return runner.serve()
     except CeleriacError as error:
         logger.error("the runner cannot start: %s", error)
         return EX_UNAVAILABLE
@@ -64,30 +75,68 @@ def _leave_signals_to_the_supervisor() -> None:
     os.register_at_fork(after_in_child=lambda: [signal.signal(number, signal.SIG_DFL) for number in numbers])
 
 
-def make_runner(loaded: Loaded, line: Line, board: Board, slot: int, consumer: str) -> Runner:
-    """A runner with connections of its own."""
+class Parts(Struct, frozen=True):
+    """What runners of every kind are made of."""
+
+    settler: Callable[[], Settler]
+    admission: Admission
+    tracer: Tracer
+    lifespan: Lifespan | None
+    listen: Callable[[], Waiter] | None
+
+
+def _parts(loaded: Loaded, line: Line, consumer: str) -> Parts:
+    """With connections of their own."""
     app, plan = loaded.app, loaded.plan
     broker, backend, joined = connect(app)
     apart = None if joined else backend
-
-    def settler() -> Settler:
-        return Settler(broker.consumer(consumer, plan.queues), apart)
-
     records = Records(app, _now, kept=backend is not None)
-    flusher = Flusher(settler)
+    sender = SignalSender(loaded.hostname, app)
+    limits = default_limits(app.conf)
+    return Parts(
+        settler=lambda: Settler(broker.consumer(consumer, plan.queues), apart),
+        admission=Admission(app.tasks, accepted(app), records, loaded.hostname, app.timezone, sender, limits),
+        tracer=Tracer(Settling(app, records), backend),
+        lifespan=_lifespan(app.conf, plan, line),
+        listen=(lambda: broker.waiter(plan.queues)) if _listens_itself(broker, plan) else None,
+    )
+
+
+def _serve_many(loaded: Loaded, line: Line, board: Board, slot: int, consumer: str) -> int:
+    from .start_many import serve_many
+
+    parts = _parts(loaded, line, consumer)
+    return serve_many(
+        loaded.plan,
+        settler=parts.settler(),
+        admission=parts.admission,
+        tracer=parts.tracer,
+        board=board,
+        slot=slot,
+        line=line,
+        listen=parts.listen,
+        lifespan=parts.lifespan,
+    )
+
+
+def make_runner(loaded: Loaded, line: Line, board: Board, slot: int, consumer: str) -> Runner:
+    """A runner of one lane, the main thread."""
+    plan = loaded.plan
+    parts = _parts(loaded, line, consumer)
+    flusher = Flusher(parts.settler)
     flusher.start()
     return Runner(
-        settler=settler(),
+        settler=parts.settler(),
         flusher=flusher,
-        admission=Admission(app.tasks, accepted(app), records, loaded.hostname, app.timezone),
-        tracer=Tracer(Settling(app, records), backend),
+        admission=parts.admission,
+        tracer=parts.tracer,
         desk=board.desk(slot),
         line=line,
         read_ahead=ReadAhead(plan.read_ahead),
         max_bytes=plan.read_ahead_bytes,
-        lifespan=_lifespan(app.conf, plan, line),
+        lifespan=parts.lifespan,
         alone=plan.pool == "solo",
-        listen=(lambda: broker.waiter(plan.queues)) if _listens_itself(broker, plan) else None,
+        listen=parts.listen,
     )
 
 
@@ -100,8 +149,9 @@ def _lifespan(conf: Any, plan: Plan, line: Line) -> Lifespan | None:
 
 
 def _listens_itself(broker: Broker, plan: Plan) -> bool:
-    """The only runner of a node needs nobody to wake it; only waits on servers and files can hear its line as well."""
-    return plan.processes == 1 and broker.capabilities.shared
+    """The only runner of a node needs nobody to wake it; only waits on servers and files can hear its line as well.
+    (Under greenlets nothing can wait for two things at a time but by `select`.)"""
+    return plan.processes == 1 and broker.capabilities.shared and plan.pool not in GREEN
 
 
 def connect(app: Any) -> tuple[Broker, Backend | None, bool]:

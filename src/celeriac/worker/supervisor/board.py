@@ -15,6 +15,7 @@ import struct
 from msgspec import Struct
 
 from ...errors import ImproperlyConfigured
+from . import stacks
 
 #: Bytes in all. Pages that nobody writes cost nothing.
 _SIZE = 1 << 26
@@ -29,7 +30,7 @@ _TURNS = struct.Struct("<Q")
 _LAST = struct.Struct("<Qd")
 #: Behind that: how many tasks ended here, and what they take by the running mean (seconds).
 _RAN = struct.Struct("<Qd")
-#: Behind that: the receipt that ran last, and how many outcomes have not been settled, it included.
+#: Last before the supervisor's: the receipt that ran last, and how many outcomes have not been settled, it included.
 _UNSETTLED = struct.Struct("<QQ")
 #: And behind that: of runners with many lanes the soonest hard deadline.
 _LIMITED = struct.Struct("<d")
@@ -43,8 +44,6 @@ _ENDING = struct.Struct("<QQ")
 _LANE = struct.Struct("<Qddd")
 #: The first and the third of these.
 _RECEIPT, _SOFT = struct.Struct("<Q"), struct.Struct("<d")
-
-_BEHIND_RAN = _TURNS.size + _LAST.size + _RAN.size
 
 #: `high` while a give-back is under way: what exactly goes back is not known yet.
 PENDING = 2**64 - 1
@@ -71,6 +70,8 @@ class Board:
         self.fd = _shared_file(_SIZE) if fd is None else fd
         self._memory = mmap.mmap(self.fd, _SIZE)
         self.shape(slots, lanes)
+        #: The file to which processes write their stacks (`stacks`); it travels with the board.
+        self.stacks = stacks.shared_file() if fd is None else -1
 
     def shape(self, slots: int, lanes: int) -> None:
         """So many runners of so many lanes. Raises: ImproperlyConfigured where there is no room for them."""
@@ -84,6 +85,8 @@ class Board:
     def close(self) -> None:
         self._memory.close()
         os.close(self.fd)
+        if self.stacks >= 0:
+            os.close(self.stacks)
 
     def desk(self, slot: int, lane: int = 0) -> Desk:
         """The runner's view of its area, for its lane `lane`."""
@@ -122,7 +125,7 @@ class Board:
     def unsettled(self, slot: int) -> tuple[int, int]:
         """(receipt that ran last, how many outcomes are not settled); (0, 0) once all are. A process that dies after
         a body, and before its outcome is settled, may have died of it."""
-        receipt, count = _UNSETTLED.unpack_from(self._memory, slot * self._stride + _BEHIND_RAN)
+        receipt, count = _UNSETTLED.unpack_from(self._memory, slot * self._stride + _SUPERVISOR - _UNSETTLED.size)
         return receipt, count
 
     def turns(self, slot: int) -> int:
@@ -159,6 +162,14 @@ class Desk:
         """`receipt` runs in this lane from `now` on, until `soft` and `hard` at most; 0 when nothing does."""
         _LANE.pack_into(self._memory, self._lane, receipt, now, soft, hard)
 
+    def running(self) -> int:
+        """The receipt that runs in this lane; 0: none."""
+        return int(_RECEIPT.unpack_from(self._memory, self._lane)[0])
+
+    def warned(self) -> None:
+        """The soft limit of what runs in this lane has been told to it."""
+        _SOFT.pack_into(self._memory, self._lane + _RECEIPT.size + _SOFT.size, 0.0)
+
     def last(self, receipt: int, now: float) -> None:
         """Where there are many lanes: what was started last in any of them; 0 once nothing runs."""
         _LAST.pack_into(self._memory, self._base + _TURNS.size, receipt, now)
@@ -174,7 +185,7 @@ class Desk:
 
     def unsettled(self, receipt: int, count: int) -> None:
         """No body runs; the last one was that of `receipt`, and so many outcomes are still to be settled."""
-        _UNSETTLED.pack_into(self._memory, self._base + _BEHIND_RAN, receipt, count)
+        _UNSETTLED.pack_into(self._memory, self._base + _SUPERVISOR - _UNSETTLED.size, receipt, count)
 
     def turn(self) -> None:
         """One more answer of the broker: the sign of life that the watchdog reads."""

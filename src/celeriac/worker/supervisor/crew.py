@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import logging
-import os
 import selectors
 import signal
 import time
@@ -47,6 +46,8 @@ class Watchers(Struct, frozen=True):
     #: A runner asks for work, is ready, or says anything else: (its handle, word, more).
     said: Callable[[RunnerHandle, str, dict[str, Any]], None]
     ready: Callable[[RunnerHandle], None]
+    #: It ended before it was ready.
+    died_early: Callable[[RunnerHandle], None]
     #: A new runner is about to take the slot.
     fresh: Callable[[int], None]
     #: It holds nothing and starts nothing any more.
@@ -72,7 +73,10 @@ class Crew:
     ) -> None:
         self._node = node
         self._board = board
-        self._template = template
+        #: Forks the runners that come next.
+        self.template = template
+        #: Templates of former code, until their last runner has ended.
+        self._former: list[Template] = []
         self._new_template = new_template
         #: Whether the template has said hello: a new one loads the app while the loop goes on.
         self._loaded = True
@@ -96,7 +100,7 @@ class Crew:
         #: No new runner; and those that end have not been killed by what they ran.
         self.stopping = False
         self.cold = False
-        self._watch_template()
+        self._watch_template(template)
 
     def start(self) -> None:
         for slot in range(self.slots):
@@ -107,18 +111,24 @@ class Crew:
         return [each for _, each in sorted(self.runners.items()) if each.mode is Mode.READY and not each.standby]
 
     def tick(self, now: float) -> None:
-        """Start the runners that were to wait a little."""
+        """Start the runners that were to wait a little; end templates that are not needed any more."""
         for slot, when in list(self._respawn.items()):
             if now >= when:
                 del self._respawn[slot]
                 self.spawn(slot)
+        for template in list(self._former):
+            if not any(each.template is template for each in self.runners.values()):
+                self._selector.unregister(template.line)
+                self._former.remove(template)
+                template.process.kill()
+                template.close()
 
     def stop(self) -> None:
         """Tell all runners to settle what they hold and end; start no other."""
         self.stopping = True
         self._respawn.clear()
         if not self._loaded:  # its runners do not exist yet: nothing can be told to stop
-            self._template.process.kill()
+            self.template.process.kill()
         for handle in self.runners.values():
             handle.line.say("stop")
 
@@ -129,7 +139,8 @@ class Crew:
             handle.kill(why)
 
     def close(self) -> None:
-        self._template.close()
+        for template in (self.template, *self._former):
+            template.close()
 
     # -- more, fewer, others -----------------------------------------------------------------------------------------
 
@@ -175,6 +186,25 @@ class Crew:
         taken = self.runners.keys() | self._respawn.keys() | self._heirs.keys() | self._enlisting
         return next((slot for slot in range(self._board.areas) if slot not in taken), None)
 
+    def predecessor(self, handle: RunnerHandle) -> RunnerHandle | None:
+        """Whom this runner waits for."""
+        consumer = self._heirs.get(handle.slot) if handle.standby else None
+        return next((each for each in self.runners.values() if each.consumer == consumer), None)
+
+    @property
+    def busy_starting(self) -> bool:
+        """Some runner is on its way."""
+        return bool(self._enlisting or self._respawn) or any(
+            each.mode is Mode.STARTING for each in self.runners.values()
+        )
+
+    def processes(self) -> list[tuple[str, int]]:
+        """Those that run their code by now: what each is, and its process id."""
+        templates = [self.template, *self._former] if self._loaded else self._former
+        named = [("the template", each.process.pid) for each in templates if not each.line.closed]
+        ready = [each for _, each in sorted(self.runners.items()) if each.mode is Mode.READY]
+        return [*named, *((f"runner {each.slot}", each.pid) for each in ready if each.pid)]
+
     def _inherit(self, consumer: str) -> None:
         """That runner starts nothing any more: its successor may."""
         for slot, waits_for in list(self._heirs.items()):
@@ -185,7 +215,8 @@ class Crew:
 
     def abandon(self) -> None:
         """End the template by force, and with it whatever it started; the loop hears of it by the end of its line."""
-        self._template.process.kill()
+        for template in (self.template, *self._former):
+            template.process.kill()
 
     # -- runners -----------------------------------------------------------------------------------------------------
 
@@ -204,16 +235,18 @@ class Crew:
             self.unsettled.add(consumer)
             self._orders.retire(consumer)
             return
-        if self._template.line.closed:
-            self._template, self._loaded = self._new_template(), False
-            self._watch_template()
+        if self.template.line.closed:
+            self.template, self._loaded = self._new_template(), False
+            self._watch_template(self.template)
+        template = self.template
         heir = self._heirs.pop(slot, "")
         standby = any(each.consumer == heir for each in self.runners.values() if not each.line.closed)
         if standby:
             self._heirs[slot] = heir
         pauses = {*self.pauses, SUCCESSION} if standby else self.pauses
-        line = self._template.fork(slot, consumer, pauses)  # one that still loads reads it when it has done so
+        line = template.fork(slot, consumer, pauses)  # one that still loads reads it when it has done so
         handle = RunnerHandle(slot=slot, consumer=consumer, line=line, since=time.monotonic(), standby=standby)
+        handle.template = template
         self.runners[slot] = handle
         self._selector.register(line, selectors.EVENT_READ, lambda: self._runner_said(handle))
 
@@ -310,6 +343,7 @@ class Crew:
             else:  # a message that kills at once must not make a storm of forks
                 self._respawn[handle.slot] = time.monotonic() + 0.2
         else:
+            self._tell.died_early(handle)
             self._falsely_started([handle.slot])
 
     def _falsely_started(self, slots: Iterable[int]) -> None:
@@ -320,13 +354,24 @@ class Crew:
         else:
             self._respawn |= dict.fromkeys(slots, time.monotonic() + min(5.0, 0.2 * 2**self._false_starts))
 
-    # -- the template ------------------------------------------------------------------------------------------------
+    # -- templates ---------------------------------------------------------------------------------------------------
 
-    def _watch_template(self) -> None:
-        self._selector.register(self._template.line, selectors.EVENT_READ, self._template_said)
+    def adopt(self, template: Template) -> Template:
+        """Runners that start from here on are forked from this one, which has said hello. Returns the one before."""
+        before, self.template, self._loaded = self.template, template, True
+        if template in self._former:
+            self._former.remove(template)
+        else:
+            self._watch_template(template)
+        if not before.line.closed:
+            self._former.append(before)
+        return before
 
-    def _template_said(self) -> None:
-        for word, more in self._template.line.said():
+    def _watch_template(self, template: Template) -> None:
+        self._selector.register(template.line, selectors.EVENT_READ, lambda: self._template_said(template))
+
+    def _template_said(self, template: Template) -> None:
+        for word, more in template.line.said():
             if word == "forked":
                 self._forked(more)
             elif word == "exited":
@@ -335,8 +380,8 @@ class Crew:
                 self._loaded = True
             elif word == "failed":
                 logger.error("the app cannot be loaded any more:\n%s", more["error"])
-        if self._template.line.closed:
-            self._template_lost()
+        if template.line.closed:
+            self._template_lost(template)
 
     def _forked(self, more: dict[str, Any]) -> None:
         handle = self.runners.get(more["slot"])
@@ -351,12 +396,14 @@ class Crew:
                 self._runner_ended(handle, more["status"])
                 self._replace(handle, more["status"])
 
-    def _template_lost(self) -> None:
+    def _template_lost(self, template: Template) -> None:
         """Its runners die with it. The first of their successors brings a new one."""
         logger.error("the template process is gone: starting anew")
-        self._selector.unregister(self._template.line)
-        self._template.close()
-        handles = list(self.runners.values())
+        self._selector.unregister(template.line)
+        template.close()
+        if template in self._former:
+            self._former.remove(template)
+        handles = [each for each in self.runners.values() if each.template is template]
         # A task may have killed it. Which one, nobody knows, unless only one ran.
         definite = sum(len(self._board.runs(handle.slot)) for handle in handles) == 1
         for handle in handles:

@@ -39,6 +39,8 @@ class RunnerHandle(Struct):
     since: float
     pid: int = 0
     mode: Mode = Mode.STARTING
+    #: Who forked it, and reports its end.
+    template: Template | None = None
     #: Why it was killed on purpose, for the log and the stored error.
     killed_for: str = ""
     #: It ends, or soon will, and nothing more is to take its place: its successor is there, or none is wanted.
@@ -73,12 +75,13 @@ class Template:
             "celeriac.worker.boot",
             str(there.fileno()),
             str(board.fd),
+            str(board.stacks),
             str(os.getpid()),
         ]
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
-            pass_fds=(there.fileno(), board.fd),
+            pass_fds=(there.fileno(), board.fd, board.stacks),
             close_fds=True,
         )
         assert self.process.stdin is not None

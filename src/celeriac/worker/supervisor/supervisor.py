@@ -12,20 +12,23 @@ import logging
 import selectors
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
+from ..health import Vitals
 from ..plan import Plan
 from .board import Board
 from .crew import Crew, Watchers
 from .doorbell import Doorbell
 from .give_back import GiveBack
-from .oversight import Oversight
+from .oversight import Oversight, tell_overrun
 from .post import Post
 from .process import RunnerHandle, Template
 from .quarantine import Command, Quarantine
+from .renewal import Renewal
 from .signals import SignalMailbox
-from .stopping import EX_HARD, EXIT, Stopping
+from .stopping import EX_HARD, EXIT, Announce, Stopping
 from .upkeep import Upkeep
 
 logger = logging.getLogger("celeriac.worker")
@@ -45,6 +48,7 @@ class Supervisor:
     _oversight: Oversight
     _crew: Crew
     _stopping: Stopping
+    renewal: Renewal
 
     def __init__(
         self,
@@ -56,6 +60,11 @@ class Supervisor:
         new_template: Callable[[], Template],
         post: Post,
         on_ready: Callable[[], None],
+        on_stopping: Announce,
+        accept: Callable[[dict[str, Any]], str] = lambda plan: "",
+        on_renewed: Callable[[], None] = lambda: None,
+        on_tick: Callable[[float], None] | None = None,
+        on_signal: Mapping[int, Callable[[], None]] = MappingProxyType({}),
     ) -> None:
         self._node = node
         self._plan = plan
@@ -64,6 +73,11 @@ class Supervisor:
         self._new_template = new_template
         self._post = post
         self._on_ready: Callable[[], None] | None = on_ready
+        self._on_stopping = on_stopping
+        self._accept = accept
+        self._on_renewed = on_renewed
+        self._on_tick = on_tick
+        self._on_signal = on_signal
         self._selector = selectors.DefaultSelector()
         self._quarantine = Quarantine()
         self._online = True
@@ -78,23 +92,29 @@ class Supervisor:
         self._give_back = GiveBack(self._board, upkeep)
         self._oversight = Oversight(self._board, self._give_back)
         self._crew = self._assemble()
+        self.renewal = Renewal(self._crew, self._selector, self._new_template, self._accept, self._on_renewed)
         self._stopping = Stopping(
             crew=self._crew,
             board=self._board,
             plan=self._plan,
             give_back_all=lambda: self._oversight.give_back_all(self._crew.runners.values()),
+            announce=self._on_stopping,
         )
-        mailbox = SignalMailbox(STOP)
+        mailbox = SignalMailbox([*STOP, *self._on_signal])
         self._selector.register(mailbox, selectors.EVENT_READ, lambda: self._signals(mailbox))
         self._selector.register(self._post, selectors.EVENT_READ, self._news)
         upkeep.start()
         doorbell.start()
         self._crew.start()
         next_tick = time.monotonic() + TICK
+        deadlines = self._oversight.deadlines
         while not self._stopping.finished(time.monotonic()):
-            for key, _ in self._selector.select(max(0.0, next_tick - time.monotonic())):
+            wake = min(next_tick, deadlines.soonest)
+            for key, _ in self._selector.select(max(0.0, wake - time.monotonic())):
                 key.data()
-            if (now := time.monotonic()) >= next_tick:
+            if (now := time.monotonic()) >= deadlines.soonest:
+                deadlines.look(self._crew.ready(), now)
+            if now >= next_tick:
                 self._tick(now)
                 next_tick = now + TICK
         self._leave(mailbox)
@@ -112,6 +132,7 @@ class Supervisor:
             watchers=Watchers(
                 said=self._said,
                 ready=self._ready,
+                died_early=self._died_early,
                 fresh=self._oversight.forget,
                 gone=self._gone,
                 hopeless=self._hopeless,
@@ -143,6 +164,12 @@ class Supervisor:
         self._oversight.look(self._crew.ready(), now, excused=excused)
         self._command(self._quarantine.tick(now))
         self._stopping.tick(now)
+        if self._stopping.begun:
+            self.renewal.stop()
+        else:
+            self.renewal.tick()
+        if self._on_tick is not None:
+            self._on_tick(now)
 
     # -- what the crew sees ------------------------------------------------------------------------------------------
 
@@ -172,6 +199,10 @@ class Supervisor:
         if self._on_ready is not None:
             self._on_ready()
             self._on_ready = None
+        self.renewal.ready(handle)
+
+    def _died_early(self, handle: RunnerHandle) -> None:
+        self.renewal.died_early(handle)
 
     def _gone(self, handle: RunnerHandle) -> None:
         self._doorbell.busy(handle.slot)
@@ -225,4 +256,27 @@ class Supervisor:
 
     def _signals(self, mailbox: SignalMailbox) -> None:
         for number in mailbox.take():
-            self._stopping.signalled(number)
+            if number in self._on_signal:
+                self._on_signal[number]()
+            else:
+                self._stopping.signalled(number)
+
+    # -- what others ask ---------------------------------------------------------------------------------------------
+
+    @property
+    def crew(self) -> Crew:
+        """Once it runs."""
+        return self._crew
+
+    def hung_up(self) -> None:
+        """The terminal is gone that the node was started from."""
+        self._stopping.begin_warm("SIGHUP")
+
+    def write_down(self, vitals: Vitals, now: float) -> None:
+        """How the node is, for whoever asks from outside."""
+        vitals.runners_ready = len(self._crew.ready())
+        vitals.slots = self._crew.slots * self._plan.lanes
+        vitals.running = sum(len(self._board.runs(slot)) for slot in self._crew.runners)
+        vitals.online = self._online and bool(vitals.runners_ready or vitals.online)
+        vitals.stopping = self._stopping.begun
+        vitals.look(now, excused=self._quarantine.active or self._stopping.begun)

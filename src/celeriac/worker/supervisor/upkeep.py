@@ -33,6 +33,8 @@ DUE_LOOK = 0.4
 PAUSE = 0.5
 #: Seconds between looks at the quarantine shelf.
 QUARANTINE_LOOK = 2.0
+#: Seconds between counts of what waits, where anybody wants to know.
+BACKLOG_LOOK = 5.0
 #: No run ended with its process: all goes back.
 NOBODY: Mapping[int, Fate] = MappingProxyType({})
 
@@ -94,6 +96,9 @@ class Upkeep(threading.Thread):
         self._next_reaping = time.monotonic() + lease / 3
         self._next_promotion = 0.0
         self._next_quarantine = 0.0
+        self._next_count: float | None = None
+        #: Messages that wait in the queues, as last counted; None: not counted.
+        self.backlog: int | None = None
         self._online = True
         #: What the last attempt was refused with; empty if it was not.
         self._refused = ""
@@ -116,6 +121,10 @@ class Upkeep(threading.Thread):
     def retire(self, consumer: str) -> None:
         """A runner ended by itself with all settled: end its lease, then tell `events.settled`."""
         self._orders.put(lambda: self._retire(consumer))
+
+    def count_backlog(self) -> None:
+        """Keep `backlog` up to date; call it before the start."""
+        self._next_count = 0.0
 
     def stop(self) -> None:
         """Do what is ordered, end the own lease, end. Join the thread with a deadline."""
@@ -180,7 +189,7 @@ class Upkeep(threading.Thread):
     def _look_around(self) -> None:
         """What is refused for one reason keeps nothing else from being done."""
         refused: CeleriacError | None = None
-        for look in (self._promote_if_due, self._reap_if_due, self._look_at_quarantine_if_due):
+        for look in (self._promote_if_due, self._reap_if_due, self._look_at_quarantine_if_due, self._count_if_due):
             try:
                 look()
             except (FencedError, OperationalError):
@@ -340,6 +349,12 @@ class Upkeep(threading.Thread):
         moved, next_due = self._broker.promote(self._queues)
         soon = 0.0 if moved >= 1000 else DUE_LOOK
         self._next_promotion = now + (soon if next_due is None else max(0.0, min(soon, next_due)))
+
+    def _count_if_due(self) -> None:
+        now = time.monotonic()
+        if self._next_count is not None and now >= self._next_count:
+            self.backlog = sum(each.ready for each in self._broker.count(self._queues).values())
+            self._next_count = now + BACKLOG_LOOK
 
     def _look_at_quarantine_if_due(self) -> None:
         now = time.monotonic()
