@@ -4,13 +4,15 @@ strikes only between `call`'s beginning and its end, so never the code around a 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from types import FrameType
-from typing import Any, Protocol
+from types import CodeType, FrameType
+from typing import Any, Protocol, TypeVar
 
 #: `Arm.call` for one receipt.
 Call = Callable[[Callable[..., Any], Any, Any], Any]
 #: Awaits a body's coroutine in such a way that it can be interrupted.
 AsyncArm = Callable[[Awaitable[Any]], Awaitable[Any]]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Arm(Protocol):
@@ -21,13 +23,26 @@ class Arm(Protocol):
         ...
 
 
-def in_our_code(frame: FrameType | None, body: FrameType | None = None) -> bool:
-    """Whether the stack that ends in `frame` is inside our own code that a body called: there nothing may strike.
+_callers: set[CodeType] = set()
 
-    `body` is the frame of `Arm.call`, at which the look ends. Celery's calls from a body come through here (`delay`,
-    `get`), whatever lies deeper.
-    """
-    while frame is not None and frame is not body:
+
+def calls_bodies(function: F) -> F:
+    """Mark a function of ours that calls the user's code: what it calls is not ours again."""
+    _callers.add(function.__code__)
+    return function
+
+
+def calls_bodies_itself(frame: FrameType) -> bool:
+    """Whether this very frame is of a function so marked."""
+    return frame.f_code in _callers
+
+
+def in_our_code(frame: FrameType | None) -> bool:
+    """Whether the stack that ends in `frame` is inside our own code that a body called (`delay`, `get` and whatever
+    lies deeper): there nothing may strike. False where the innermost code of ours is one that calls bodies."""
+    while frame is not None:
+        if frame.f_code in _callers:
+            return False
         if frame.f_globals.get("__name__", "").startswith("celeriac."):
             return True
         frame = frame.f_back

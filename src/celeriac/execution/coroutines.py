@@ -8,7 +8,7 @@ import threading
 from types import AsyncGeneratorType, CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from .arming import Call
+from .arming import Call, calls_bodies
 
 if TYPE_CHECKING:
     import asyncio  # an eighth of the start: imported by the first coroutine
@@ -38,6 +38,7 @@ def awaited(value: Any, call: Call | None = None) -> Any:
     return value
 
 
+@calls_bodies
 def _run(coroutine: Any) -> Any:
     runner = _own.runner
     if runner is None:

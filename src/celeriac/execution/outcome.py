@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from ..errors import Retry
+from .arming import calls_bodies_itself
 
 
 class Success(Struct, frozen=True):
@@ -37,7 +38,13 @@ class Rejected(Struct, frozen=True):
     requeue: bool
 
 
-Outcome = Success | Failure | Retried | Ignored | Rejected
+class Revoked(Struct, frozen=True):
+    """It was ended because it was revoked, by the signal of that number."""
+
+    signal: int
+
+
+Outcome = Success | Failure | Retried | Ignored | Rejected | Revoked
 
 
 class ExceptionInfo:
@@ -60,7 +67,7 @@ class ExceptionInfo:
 def traceback_text(error: BaseException, skip: str) -> str:
     """The traceback from the first frame that is not in the file `skip`: the user's code, not ours."""
     tb: TracebackType | None = error.__traceback__
-    while tb is not None and tb.tb_frame.f_code.co_filename == skip:
+    while tb is not None and (tb.tb_frame.f_code.co_filename == skip or calls_bodies_itself(tb.tb_frame)):
         tb = tb.tb_next
     try:
         return "".join(traceback.format_exception(type(error), error, tb))

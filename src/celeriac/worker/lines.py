@@ -19,13 +19,13 @@ import base64
 import contextlib
 import json
 import os
+import select
 import socket
 from typing import Any
 
 from msgspec import structs
 
 from ..wire import envelope
-
 
 #: The longest message that travels on a line.
 _LONGEST = 48_000
@@ -96,6 +96,10 @@ class Line:
     def take_fd(self) -> int:
         """The next descriptor that came with a line."""
         return self._fds.pop(0)
+
+    def readable(self) -> bool:
+        """Whether a word, or the end, waits to be read."""
+        return bool(select.select([self.sock], [], [], 0)[0])
 
     def close(self) -> None:
         self.closed = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 from typing import Any
 
 import msgspec
@@ -11,12 +12,13 @@ from msgspec import Struct
 from ..client.app import Celery
 from ..client.current import get_current_app
 from ..errors import CeleriacError, ImproperlyConfigured
+from ..execution import limits
 from ..execution.follow_up import takes_three
 from ..foundation import home, identifiers, loading
 from ..foundation.tracebacks import users_part
 from .not_yet import not_done
 from .options import WorkerOptions
-from .plan import Plan, Policy, processors
+from .plan import GREEN, Plan, Policy, pool_named, processors
 
 
 class Loaded(Struct, frozen=True):
@@ -72,6 +74,7 @@ def plan_of(app: Celery, options: WorkerOptions) -> Plan:
     """What the rest of the node must know."""
     conf = app.conf
     pool, processes, lanes = _slots(app, options)
+    limits.check(pool, conf, app.tasks.values())
     return Plan(
         name=app.main or "__main__",
         broker=_resolved(app.broker_url, app.main_file),
@@ -125,14 +128,21 @@ def _configured_queues(app: Celery) -> tuple[str, ...]:
 
 def _slots(app: Celery, options: WorkerOptions) -> tuple[str, int, int]:
     """(pool, processes, lanes a process)."""
-    pool = options.pool or app.conf.worker_pool or "prefork"
+    pool = pool_named(options.pool or app.conf.worker_pool or "prefork")
     wanted = options.concurrency or app.conf.worker_concurrency
     count = processors() if wanted in (None, "", 0, "auto") else max(1, int(wanted))
     if pool == "solo":
         return pool, 1, 1
     if pool == "prefork":
-        return pool, count, 1
+        return pool, options.processes or count, 1
+    _have(pool)
     return pool, options.processes or 1, count
+
+
+def _have(pool: str) -> None:
+    """Raises: ImproperlyConfigured where the pool's library is not installed."""
+    if pool in GREEN and importlib.util.find_spec(pool) is None:
+        raise ImproperlyConfigured(f"-P {pool} needs {pool}: pip install 'celeriac[{pool}]'")
 
 
 def policy_of(task: Any) -> Policy:

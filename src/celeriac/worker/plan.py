@@ -7,6 +7,12 @@ from typing import Any
 
 from msgspec import Struct
 
+from ..errors import ImproperlyConfigured
+
+#: Pools whose processes run many tasks at a time; those of greenlets start from an interpreter that is patched first.
+MANY = ("threads", "asyncio", "gevent", "eventlet")
+GREEN = ("gevent", "eventlet")
+
 
 class Policy(Struct, frozen=True, kw_only=True):
     """A task's options that decide where no code of the task can be asked: its process is gone (guide: Tasks).
@@ -62,6 +68,20 @@ class Plan(Struct, frozen=True, kw_only=True):
     def concurrency(self) -> int:
         """Tasks at a time, in all processes together."""
         return self.processes * self.lanes
+
+
+def pool_named(name: str) -> str:
+    """The pool that Celery's or our name means.
+
+    Raises: ImproperlyConfigured for what no worker of ours can run tasks in.
+    """
+    pool = {"processes": "prefork"}.get(name, name)
+    if pool in ("prefork", "solo", *MANY):
+        return pool
+    known = "choose prefork, solo, threads, asyncio, gevent or eventlet"
+    if pool == "custom" or "." in pool or ":" in pool:
+        raise ImproperlyConfigured(f"pool {name!r}: a pool class of your own cannot be used here; {known}")
+    raise ImproperlyConfigured(f"{name!r} is no pool; {known}")
 
 
 def processors() -> int:

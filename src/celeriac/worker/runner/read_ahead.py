@@ -32,6 +32,12 @@ class ReadAhead:
         self._ramp = max(1, min(fits, self._ramp * 2, self._most))
         return self._ramp
 
+    def beyond(self, lanes: int) -> int:
+        """Messages worth holding beyond those that run in so many lanes: none where tasks are long."""
+        if self.mean >= WORTH:
+            return 0
+        return min(self._most, int(lanes * WORTH / self.mean) if self.mean > 0 else self._most)
+
     def is_brief(self, held: int) -> bool:
         """Whether what is held will be done so soon that the next call may go out beside it."""
         return self.mean * held < WORTH

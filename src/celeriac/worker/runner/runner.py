@@ -14,18 +14,21 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from ...brokers.base import Delivery, Settlement, Shelf, Turn, Verdict, Waiter
+from ...brokers.base import Settlement, Shelf, Turn, Waiter
 from ...errors import CeleriacError, FencedError, OperationalError
 from ...execution.admission import Admission, Admitted
+from ...execution.limits import Limits
 from ...execution.tracer import Tracer
 from ..exits import RECYCLED
 from ..lines import Line, on_line
 from ..settler import Settler
 from ..supervisor.board import PENDING, Desk
+from ..supervisor.deadlines import as_said
 from .flusher import Flusher
 from .lifespan import Lifespan
 from .read_ahead import ReadAhead
-from .sift import sift
+from .sift import back, sift
+from .striking import MainThread
 
 logger = logging.getLogger("celeriac.worker.runner")
 
@@ -35,6 +38,10 @@ EX_SOFTWARE = 70
 SAFETY = 10.0
 #: Seconds between attempts while the broker is away.
 PAUSE = (0.1, 0.2, 0.5, 1.0)
+
+
+class Ruined(Exception):
+    """A task has closed descriptors of this process that are not its own: nothing may be written to any of them."""
 
 
 class Runner:
@@ -70,6 +77,8 @@ class Runner:
         #: None: it lives as long as its node.
         self._lifespan = lifespan
         self._clock = clock
+        self._solo = alone
+        self._arm = MainThread(desk, self._overran, alone=alone, clock=clock)
         self._held: deque[Admitted] = deque()
         self._outcomes = flusher.outcomes
         self._in_flight = False
@@ -97,6 +106,7 @@ class Runner:
     def serve(self) -> int:
         """Returns the exit code, with nothing left in our hands: 0, or RECYCLED when its life was over."""
         self._line.say("ready")
+        self._obey(0.0)  # it may be too early for us to begin
         try:
             while not self._stopping:
                 try:
@@ -183,6 +193,8 @@ class Runner:
         self._sent = []
         self._failures = 0
         self._desk.turn()
+        if not self._outcomes:
+            self._desk.unsettled(0, 0)
         if turn.refused:
             logger.warning("%d settlements were refused: those messages are no longer ours", len(turn.refused))
             self._denied = self._denied or self._acknowledging in turn.refused
@@ -220,7 +232,8 @@ class Runner:
                     held.popleft()
                     continue
                 held.popleft()
-                settlement = self._tracer.trace(work)
+                last = work.delivery.receipt
+                settlement = self._tracer.trace(work) if work.limits is None else self._trace_limited(work, work.limits)
                 if settlement is not None:
                     self._outcomes.append(settlement)
                 ended = self._clock()
@@ -229,6 +242,8 @@ class Runner:
                 ran += 1
         finally:
             self._flusher.rest()
+            if last:  # first: whoever looks between the two finds one of them
+                self._desk.unsettled(last, len(self._outcomes))
             self._desk.start(0, now)
             if ran:
                 self._have_run(ran, work)
@@ -245,12 +260,22 @@ class Runner:
         broker after it counts as its time."""
         desk, receipt, now = self._desk, work.delivery.receipt, self._clock()
         soft = now + limits.soft if limits.soft else 0.0
-        desk.start(receipt, now, soft, now + limits.hard if limits.hard else 0.0)
+        hard = now + limits.hard if limits.hard and self._kept(work, limits.hard) else 0.0
+        desk.start(receipt, now, soft, hard)
         self._arm.expect(work, soft)
         try:
             return self._tracer.trace(work, self._arm)
         finally:
             desk.start(receipt, self._clock())
+
+    def _kept(self, work: Admitted, hard: float) -> bool:
+        """Those of tasks and settings do not come here where nobody keeps them: only a message can bring one."""
+        if self._solo:
+            logger.warning(
+                "Task %s[%s]: its message asks for a hard time limit of %ss, which -P solo cannot keep",
+                work.task.name, work.request.id, hard,
+            )  # fmt: skip
+        return not self._solo
 
     def _overran(self, limit: float, work: Admitted) -> None:
         """In a signal's handler, with the body on the stack: nobody else writes on the line now."""
@@ -363,6 +388,8 @@ class Runner:
 
     def _broker_away(self, error: CeleriacError) -> None:
         """Wait a little, then go on: the next call connects anew and learns what became of the last one."""
+        if not self._line.intact():
+            raise Ruined
         if not self._failures:
             logger.error("broker or backend cannot be used, trying again: %s", error)
         self._desk.turn()  # looking for them is a turn as well: killed for it, we would take what is finished with us
@@ -413,9 +440,5 @@ class Runner:
         _, low, high = self._desk.leave()
         for work in self._held:
             if not low < work.delivery.receipt <= high:
-                self._outcomes.append(_back(work.delivery))
+                self._outcomes.append(back(work.delivery))
         self._held.clear()
-
-
-def _back(delivery: Delivery) -> Settlement:
-    return Settlement(delivery, Verdict.REQUEUE, shelf=delivery.shelf, strikes=delivery.strikes)

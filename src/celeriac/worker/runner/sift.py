@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 
-from ...brokers.base import Settlement, Verdict
+from ...brokers.base import Delivery, Settlement, Verdict
 from ...errors import CeleriacError, FencedError, OperationalError
 
 logger = logging.getLogger("celeriac.worker.runner")
@@ -32,6 +32,11 @@ def sift(outcomes: list[Settlement], settle: Callable[[list[Settlement]], None])
                 logger.error("an outcome is refused for good: %s", error)
         else:
             logger.critical("a message cannot even be set aside and stays in flight until this runner ends: %s", reason)
+
+
+def back(delivery: Delivery) -> Settlement:
+    """It returns to its queue as it came."""
+    return Settlement(delivery, Verdict.REQUEUE, shelf=delivery.shelf, strikes=delivery.strikes)
 
 
 def _attempts(outcome: Settlement) -> Iterator[Settlement]:

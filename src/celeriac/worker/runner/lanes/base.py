@@ -6,9 +6,9 @@ that is free, so whatever a lane has been given runs, and is on the board. Lanes
 **Interruption.** `interrupt` makes the run of one receipt raise an exception that it did not ask for. It strikes that
 run only, only while its body is on the stack (`execution.arming`), and never inside our own code that the body called
 (`delay`, `get`): a lock or a connection left half-way would harm every other run. So it may have to be asked again:
-False means "not struck: it is not at a place where it may be, or it is over"; ask again a few milliseconds later until
-it is true or the run has ended. What cannot be struck at all (a blocking C call) is the supervisor's: it ends the
-process. A body may catch what struck it, as in Celery.
+False means "not struck: it is not at a place where it may be, or it is over"; ask again a few milliseconds later, with
+the same exception object, until it is true or the run has ended. What cannot be struck at all (a blocking C call) is
+the supervisor's: it ends the process. A body may catch what struck it, as in Celery.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ class Lanes(Protocol):
         thread, which `main` gets or not, as the kind of lane needs."""
         ...
 
-    def room(self, work: Admitted) -> bool:
-        """Whether a lane of its kind could begin with it at once, provided that a number is free."""
+    def room(self, work: Admitted, before: int) -> bool:
+        """Whether a lane of its kind could begin with it at once, provided that a number is free and `before` others
+        are submitted with it."""
         ...
 
     def submit(self, batch: Sequence[tuple[int, Admitted]]) -> None:

@@ -1,0 +1,206 @@
+"""The event loop lane: `async def` tasks on one loop in the main thread, everything else in threads beside it.
+
+The runner itself then lives in a thread of its own; both sides hand over whole batches. A coroutine is interrupted as
+asyncio does it, by a cancellation that arrives in its body as the exception it stands for; one that blocks the loop
+instead of awaiting is struck by a signal, while the main thread is in its code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import signal
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from functools import partial
+from types import FrameType
+from typing import Any
+
+from ....brokers.base import Settlement
+from ....client.task import Task
+from ....execution.admission import Admitted
+from ....execution.arming import AsyncArm, calls_bodies, in_our_code
+from ..sift import back
+from .base import Ended, Tell
+from .threads import ThreadLanes, Trace
+
+#: `Tracer.trace_coroutine`.
+TraceCoroutine = Callable[[Admitted, AsyncArm], Coroutine[Any, Any, Settlement | None]]
+
+#: Threads for tasks that are no coroutines, at most.
+MOST_THREADS = 32
+#: Seconds after which a loop that has not taken a cancellation counts as blocked.
+_BLOCKED = 0.05
+#: What the main thread is interrupted by where a coroutine blocks it.
+_SIGNAL = signal.SIGUSR1
+
+
+class LoopLanes:
+    """`Lanes`. The loop is uvloop's where it is installed."""
+
+    def __init__(self, trace: Trace, trace_coroutine: TraceCoroutine, size: int, tell: Tell) -> None:
+        self._trace_coroutine = trace_coroutine
+        self._tell = tell
+        self._threads = ThreadLanes(trace, min(MOST_THREADS, size), tell)
+        self._loop = _new_loop()
+        self._runs: dict[int, _Run] = {}
+        self._is_coroutine: dict[str, bool] = {}
+        self._main = threading.get_ident()
+        self._to_strike: _Run | None = None
+
+    def run(self, main: Callable[[], int]) -> int:
+        ends: list[int | BaseException] = []
+
+        def intake() -> None:
+            try:
+                ends.append(main())
+            except BaseException as error:
+                ends.append(error)
+            finally:
+                self._loop.call_soon_threadsafe(self._loop.stop)
+
+        signal.signal(_SIGNAL, self._on_signal)
+        asyncio.set_event_loop(self._loop)
+        threading.Thread(target=intake, name="intake", daemon=True).start()
+        while not ends:
+            try:
+                self._loop.run_forever()
+            except BaseException:  # SystemExit of a callback that a task left behind: it ends no runner
+                continue
+        end = ends[0]
+        if isinstance(end, BaseException):
+            raise end
+        return end
+
+    def room(self, work: Admitted, before: int) -> bool:
+        return self._awaits(work.task) or self._threads.room(work, before)
+
+    def submit(self, batch: Sequence[tuple[int, Admitted]]) -> None:
+        awaiting = [item for item in batch if self._awaits(item[1].task)]
+        if awaiting:
+            for lane, work in awaiting:
+                self._runs[lane] = _Run(work.delivery.receipt)
+            self._loop.call_soon_threadsafe(self._begin, awaiting)
+        if len(awaiting) < len(batch):
+            self._threads.submit([item for item in batch if not self._awaits(item[1].task)])
+
+    def interrupt(self, lane: int, receipt: int, error: BaseException) -> bool:
+        run = self._runs.get(lane)
+        if run is None or run.receipt != receipt:
+            return self._threads.interrupt(lane, receipt, error)
+        if run.error is not error:
+            run.error, run.struck, run.asked = error, False, time.monotonic()
+            self._loop.call_soon_threadsafe(run.cancel)
+        elif not run.struck and time.monotonic() - run.asked > _BLOCKED:
+            self._to_strike = run
+            signal.pthread_kill(self._main, _SIGNAL)
+        return run.struck
+
+    # -- in the loop -------------------------------------------------------------------------------------------------
+
+    def _begin(self, batch: Sequence[tuple[int, Admitted]]) -> None:
+        for lane, work in batch:
+            run = self._runs[lane]
+            began = time.monotonic()
+            run.task = self._loop.create_task(self._trace_coroutine(work, run.guard))
+            run.task.add_done_callback(partial(self._over, lane, work, began))
+
+    def _over(self, lane: int, work: Admitted, began: float, task: asyncio.Task[Settlement | None]) -> None:
+        del self._runs[lane]
+        # Cancelled before it began: by somebody who cancels all tasks that he finds.
+        unbegun = task.cancelled() or task.exception() is not None
+        settlement = back(work.delivery) if unbegun else task.result()
+        self._tell(Ended(lane, work, settlement, time.monotonic() - began))
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        run, self._to_strike = self._to_strike, None
+        if run is None or run.struck or not run.on_stack or run.error is None or in_our_code(frame):
+            return
+        run.struck = True
+        raise run.error
+
+    def _awaits(self, task: Task[..., Any]) -> bool:
+        known = self._is_coroutine.get(task.name)
+        if known is None:
+            body = task.run if type(task).__call__ is Task.__call__ else type(task).__call__
+            known = self._is_coroutine[task.name] = inspect.iscoroutinefunction(body)
+        return known
+
+
+class _Run:
+    """One coroutine on the loop. All but `error` and `asked` belongs to the loop's thread."""
+
+    __slots__ = ("asked", "begun", "error", "on_stack", "receipt", "struck", "task")
+
+    def __init__(self, receipt: int) -> None:
+        self.receipt = receipt
+        self.begun = False
+        self.task: asyncio.Task[Settlement | None] | None = None
+        #: The body is on the stack of the main thread at this moment.
+        self.on_stack = False
+        #: What is to strike it, whether it has, and since when it is asked for.
+        self.error: BaseException | None = None
+        self.struck = False
+        self.asked = 0.0
+
+    def guard(self, body: Awaitable[Any]) -> Awaitable[Any]:
+        return _Guarded(self, body)
+
+    def cancel(self) -> None:
+        """In the loop. Not before the body has begun: a task that was cancelled before never runs."""
+        if self.task is None or not self.begun:
+            asyncio.get_running_loop().call_soon(self.cancel)
+        elif not self.struck and not self.task.done():
+            self.task.cancel()
+
+
+class _Guarded(Generator[Any, Any, Any], Awaitable[Any]):
+    """A body's coroutine, awaited: a cancellation that is ours goes in as the exception it stands for."""
+
+    def __init__(self, run: _Run, body: Awaitable[Any]) -> None:
+        self._run = run
+        self._body: Any = body if inspect.iscoroutine(body) else body.__await__()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self
+
+    @calls_bodies
+    def send(self, value: Any) -> Any:
+        run = self._run
+        try:
+            run.on_stack = run.begun = True
+            return self._body.send(value)
+        finally:
+            run.on_stack = False
+
+    def throw(self, kind: Any, value: Any = None, trace: Any = None) -> Any:
+        run = self._run
+        error = kind if value is None else value
+        if isinstance(error, asyncio.CancelledError) and run.error is not None and not run.struck:
+            run.struck = True
+            if run.task is not None:
+                run.task.uncancel()
+            error = run.error
+        return self._throw(error)
+
+    @calls_bodies
+    def _throw(self, error: BaseException) -> Any:
+        run = self._run
+        try:
+            run.on_stack = True
+            return self._body.throw(error)
+        finally:
+            run.on_stack = False
+
+    def close(self) -> None:
+        self._body.close()
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
