@@ -195,8 +195,10 @@ class WorkerLostError(TaskError):
 
 
 class SoftTimeLimitExceeded(Exception):
-    """The task ran for longer than `soft_time_limit` seconds: it may tidy up. (Stock workers raise it; ours do not
-    keep time limits yet.)"""
+    """The task ran for longer than `soft_time_limit` seconds, or is terminated by SIGUSR1: it may tidy up."""
+
+    #: It was revoked: if the task does not catch this, that is what its end says.
+    terminated = False
 
     def __str__(self) -> str:
         return f"SoftTimeLimitExceeded{self.args}"

@@ -6,15 +6,15 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from ..brokers.base import Outgoing, Settlement, Verdict
+from ..brokers.base import Outgoing, Settlement, Shelf, Verdict
 from ..client.request import Context
-from ..errors import Reject
+from ..errors import Reject, TaskRevokedError, TimeLimitExceeded
 from ..signals import task_internal_error
 from . import follow_up, telling
 from .admission import Admitted
-from .outcome import Failure, Outcome, Rejected, Retried, Success, traceback_text
+from .outcome import Failure, Outcome, Rejected, Retried, Revoked, Success, traceback_text
 from .records import Records
 
 if TYPE_CHECKING:
@@ -53,11 +53,13 @@ class Settling:
         if isinstance(outcome, Success):
             return self._success(work, outcome)
         if isinstance(outcome, Failure):
-            return self._failure(work, outcome)
+            return self._failed(work, outcome)
         if isinstance(outcome, Retried):
             return self._retried(work, outcome)
         if isinstance(outcome, Rejected):
             return self._rejected(work, outcome)
+        if isinstance(outcome, Revoked):
+            return self._revoked(work, outcome)
         return _done(work, outcome, None, ())
 
     def _success(self, work: Admitted, outcome: Success) -> Settled:
@@ -75,6 +77,35 @@ class Settling:
         except Exception as error:  # EncodeError mostly; a value may run any code when it is written
             return self._failure(work, Failure(error, traceback_text(error, __file__)))
         return _done(work, outcome, record, messages)
+
+    def _failed(self, work: Admitted, outcome: Failure) -> Settled:
+        """Acknowledged, unless the task's options say otherwise (docs/acknowledgement.md)."""
+        task, delivery = work.task, work.delivery
+        if work.acknowledged:
+            return self._failure(work, outcome)
+        if not isinstance(outcome.error, TimeLimitExceeded):
+            settled = self._failure(work, outcome)
+            return self._aside(work, settled, "failed", outcome) if task.acks_on_failure is False else settled
+        strikes = delivery.strikes + 1
+        if task.acks_on_timeout is not False:
+            return self._failure(work, outcome)
+        if strikes >= int(self._app.conf.task_max_strikes):
+            return self._aside(work, self._failure(work, outcome), "timeout", outcome, strikes)
+        return Settled(Settlement(delivery, Verdict.REQUEUE, shelf=Shelf.SUSPECT, strikes=strikes), outcome)
+
+    def _aside(self, work: Admitted, settled: Settled, reason: str, outcome: Failure, strikes: int = 0) -> Settled:
+        """The same, with the message kept as a dead letter."""
+        assert settled.settlement is not None
+        verdict = structs.replace(
+            settled.settlement,
+            verdict=Verdict.DEAD,
+            reason=reason,
+            detail=f"{type(outcome.error).__name__}: {outcome.error}",
+            task=work.task.name,
+            task_id=work.request.id or "",
+            strikes=strikes or work.delivery.strikes,
+        )
+        return Settled(verdict, outcome, settled.calls)
 
     def _failure(self, work: Admitted, outcome: Failure) -> Settled:
         request, task = work.request, work.task
@@ -113,6 +144,12 @@ class Settling:
         record = None
         if not request.ignores_result(work.task.ignore_result):
             record = self.records.retry(request, outcome.retry.exc or outcome.retry, outcome.traceback)
+        return _done(work, outcome, record, ())
+
+    def _revoked(self, work: Admitted, outcome: Revoked) -> Settled:
+        record = None
+        if not work.request.ignores_result(work.task.ignore_result):
+            record = self.records.revoked(work.request, TaskRevokedError("terminated"))
         return _done(work, outcome, record, ())
 
     def _rejected(self, work: Admitted, outcome: Rejected) -> Settled:

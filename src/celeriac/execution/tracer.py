@@ -18,8 +18,8 @@ from ..client.lazy import LazyTask
 from ..client.proxy import Proxy
 from ..client.request import Context
 from ..client.task import Task
-from ..errors import CeleriacError, Ignore, Reject, Retry
-from ..signals import task_failure, task_postrun, task_prerun, task_retry, task_success
+from ..errors import CeleriacError, Ignore, Reject, Retry, SoftTimeLimitExceeded, Terminated, TimeLimitExceeded
+from ..signals import task_failure, task_postrun, task_prerun, task_retry, task_revoked, task_success
 from ..states import FAILURE, RETRY, SUCCESS
 from ..wire.representation import represent
 from . import outcome as outcomes
@@ -27,7 +27,7 @@ from . import telling
 from .admission import Admitted
 from .arming import Arm, AsyncArm, Call, calls_bodies
 from .coroutines import PLAIN, awaited
-from .outcome import ExceptionInfo, Failure, Ignored, Outcome, Rejected, Retried, Success
+from .outcome import ExceptionInfo, Failure, Ignored, Outcome, Rejected, Retried, Revoked, Success
 from .settling import Settling
 
 if TYPE_CHECKING:
@@ -124,6 +124,8 @@ class Tracer:
         hooks = self._hooks(task)
         if hooks:
             _call_hooks(task, request, result, hooks)
+        if isinstance(result, Revoked) and task_revoked.receivers:
+            telling.revoked(task, request, terminated=True, signum=result.signal)
         if task_postrun.receivers or task_success.receivers or task_failure.receivers or task_retry.receivers:
             telling.verdict(task, request, result, seconds)
             try:
@@ -181,6 +183,11 @@ def _judged(task: Task[..., Any], error: BaseException) -> Outcome:
 
 def judge(task: Task[..., Any], error: BaseException) -> Outcome:
     """What an exception out of a body means; automatic retries are decided here."""
+    if isinstance(error, _STRUCK):
+        if isinstance(error, Terminated) or (isinstance(error, SoftTimeLimitExceeded) and error.terminated):
+            return Revoked(_number(error))
+        if isinstance(error, TimeLimitExceeded):
+            return Failure(error, outcomes.traceback_text(error, __file__))
     if isinstance(error, Exception) and not isinstance(error, (Retry, Ignore, Reject)) and task.autoretry_for:
         trace = error.__traceback__
         try:
@@ -197,6 +204,15 @@ def judge(task: Task[..., Any], error: BaseException) -> Outcome:
     text = outcomes.traceback_text(error, __file__)
     throws: Any = task.throws or ()
     return Failure(error, text, isinstance(error, throws if isinstance(throws, type) else tuple(throws)))
+
+
+#: What struck a body, and was not raised by it.
+_STRUCK = (Terminated, SoftTimeLimitExceeded, TimeLimitExceeded)
+
+
+def _number(error: BaseException) -> int:
+    """Of the signal, where it is told."""
+    return error.args[0] if error.args and isinstance(error.args[0], int) else 0
 
 
 def _call_hooks(task: Task[..., Any], request: Context, result: Outcome, hooks: frozenset[str]) -> None:
@@ -250,6 +266,8 @@ def log(task: Task[..., Any], request: Context, result: Outcome, seconds: float)
         logger.info("Task %s[%s] retry: %s", name, task_id, result.retry)
     elif isinstance(result, Rejected):
         logger.warning("Task %s[%s] rejected: %s", name, task_id, result.reason)
+    elif isinstance(result, Revoked):
+        logger.info("Task %s[%s] terminated: it was revoked while it ran", name, task_id)
     else:
         logger.info("Task %s[%s] ignored", name, task_id)
 

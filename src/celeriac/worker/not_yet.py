@@ -9,15 +9,11 @@ if TYPE_CHECKING:
     from ..client.app import Celery
 
 _SETTINGS = {
-    "task_time_limit": "time limits are not enforced",
-    "task_soft_time_limit": "time limits are not enforced",
     "task_default_rate_limit": "rate limits are not kept",
     "worker_autoscaler": "the pool is not scaled",
     "beat_schedule": "nothing is scheduled; run stock celery beat beside it",
 }
 _TASK_OPTIONS = {
-    "time_limit": "time limits are not enforced",
-    "soft_time_limit": "time limits are not enforced",
     "rate_limit": "rate limits are not kept",
 }
 

@@ -4,14 +4,17 @@ what must not go on. It asks nobody and waits for nothing."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from .board import Board
+from .deadlines import Deadlines
 from .give_back import LONG, GiveBack
 from .process import RunnerHandle
 from .watchdog import Watchdog
 
 logger = logging.getLogger("celeriac.worker")
+requests = logging.getLogger("celery.worker.request")
 
 
 class Oversight:
@@ -21,6 +24,7 @@ class Oversight:
         self._board = board
         self._give_back = give_back
         self._watchdog = Watchdog()
+        self.deadlines = Deadlines(board)
 
     def forget(self, slot: int) -> None:
         self._give_back.forget(slot)
@@ -31,6 +35,8 @@ class Oversight:
         self._watchdog.begin(now)
         if excused:
             self._watchdog.excuse()
+        handles = list(handles)
+        self.deadlines.look(handles, now)
         for handle in handles:
             receipt, since = self._board.last(handle.slot)
             if receipt and now - since > LONG:
@@ -45,3 +51,8 @@ class Oversight:
             receipt, _ = self._board.last(handle.slot)
             if receipt:
                 self._give_back.behind(handle.slot, handle.consumer, receipt)
+
+
+def tell_overrun(more: Mapping[str, Any]) -> None:
+    """The line of a soft limit, which a runner's signal handler could not write itself."""
+    requests.warning("Soft time limit (%ss) exceeded for %s[%s]", more["limit"], more["task"], more["id"])
