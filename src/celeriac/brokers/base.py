@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from ..wire.message import Message, Record
 from .bounds import Bounds
+from .history import Happening
 from .revocation import Revocation
 
 
@@ -69,6 +70,8 @@ class Delivery(Struct, frozen=True):
     shelf: Shelf = Shelf.READY
     #: Only from `Broker.recover`: the receipt under which the dead consumer held it, by which its board names what ran.
     was: int = 0
+    #: The same: the dead consumer.
+    of: str = ""
 
 
 class Verdict(IntEnum):
@@ -96,9 +99,14 @@ class Settlement(Struct, frozen=True):
     #: in one of Celery's own lists has no room for strikes and forgets them, the other shelves never do.
     shelf: Shelf = Shelf.READY
     strikes: int = 0
-    #: DEAD: one word (`unregistered`, `undecodable`, `disallowed`, `lost`, `rejected`, `unsupported`) and a sentence.
+    #: DEAD: one word (`unregistered`, `undecodable`, `disallowed`, `lost`, `rejected`, `failed`, `unsupported` …), a
+    #: sentence, and the traceback if there is one.
     reason: str = ""
     detail: str = ""
+    traceback: str = ""
+    #: DEAD: it is sent again by upkeep after so many seconds (0: not), until that was done so many times.
+    again_after: float = 0.0
+    again_most: int = 0
     #: DEAD: facts for listing; empty where the message does not decode.
     task: str = ""
     task_id: str = ""
@@ -143,6 +151,12 @@ class DeadLetter(Struct, frozen=True):
     #: When it was set aside, seconds since the epoch by the server's clock.
     since: float
     strikes: int = 0
+    traceback: str = ""
+    #: The oldest first, at most the last 20: earlier deaths and requeues of the same task too.
+    history: tuple[Happening, ...] = ()
+    #: How often upkeep has sent it again, and when it will (None: not).
+    requeues: int = 0
+    again: float | None = None
 
 
 class Consumer(Protocol):
@@ -317,12 +331,42 @@ class Broker(Protocol):
         """Hand all delayed messages back to the queue as they were published (for a stock-only fleet)."""
         ...
 
-    def dead_letters(self, queues: Sequence[str], limit: int = 100) -> list[DeadLetter]:
-        """The newest first."""
+    # -- dead letters: `Bounds.dead_letter_max` of a queue are kept for `dead_letter_expires`, the oldest go first ----
+
+    def dead_letters(
+        self,
+        queues: Sequence[str],
+        limit: int = 100,
+        *,
+        before: DeadLetter | None = None,
+        newer: float | None = None,
+        older: float | None = None,
+    ) -> list[DeadLetter]:
+        """The newest first. The last of one page is the next one's `before`, whatever has become of it. Only what was
+        set aside at or after the instant `newer`, and before `older`."""
         ...
 
-    def requeue_dead(self, queue: str, ids: Sequence[str]) -> list[str]:
-        """Send dead letters again, original bytes, strikes forgotten. Returns the ids that were found."""
+    def dead_letter(self, queue: str, letter_id: str) -> DeadLetter | None: ...
+
+    def requeue_dead(
+        self, queue: str, ids: Sequence[str], *, after: float = 0.0, every: float = 0.0, by: str = ""
+    ) -> list[str]:
+        """Send dead letters again, original bytes, strikes forgotten: the first in `after` seconds (0: now), each
+        further one `every` seconds later. `by` goes into their history. Returns the ids that were found: repeated
+        after a lost answer it sends nothing twice."""
+        ...
+
+    def edit_dead(self, letter: DeadLetter, payload: bytes, by: str = "") -> bool:
+        """Put other bytes into a letter as it was read; False where it is gone, or other than read. Its id, place
+        and chances stay."""
+        ...
+
+    def purge_dead(self, queue: str, ids: Sequence[str]) -> int:
+        """Delete dead letters for good. Returns how many were found."""
+        ...
+
+    def import_dead(self, letters: Sequence[DeadLetter], by: str = "") -> list[str]:
+        """Keep letters that were exported, with their bytes, reasons and instants. Returns their new ids."""
         ...
 
 

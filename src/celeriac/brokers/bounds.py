@@ -11,3 +11,6 @@ class Bounds(Struct, frozen=True):
     #: Revocations kept, and for how many seconds; the oldest go first.
     revokes_max: int = 50_000
     revokes_expire: float = 30 * 86400.0
+    #: The same of dead letters, of each queue.
+    dead_letter_max: int = 100_000
+    dead_letter_expires: float = 90 * 86400.0

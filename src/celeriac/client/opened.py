@@ -105,7 +105,12 @@ class Opened:
 
 def bounds_of(conf: Any) -> Bounds:
     """What the app limits in its broker."""
-    return Bounds(revokes_max=conf.revokes_max, revokes_expire=seconds(conf.revokes_expire) or _FOR_EVER)
+    return Bounds(
+        revokes_max=int(conf.revokes_max),
+        revokes_expire=seconds(conf.revokes_expire) or _FOR_EVER,
+        dead_letter_max=int(conf.dead_letter_max),
+        dead_letter_expires=seconds(conf.dead_letter_expires) or _FOR_EVER,
+    )
 
 
 def _seconds(timeout: float | None) -> float:

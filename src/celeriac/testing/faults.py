@@ -232,8 +232,20 @@ class FaultyBroker:
     def release(self, queue: str) -> int:
         return self._do("release", lambda: self.broker.release(queue))
 
-    def dead_letters(self, queues: Sequence[str], limit: int = 100) -> list[DeadLetter]:
-        return self._do("dead_letters", lambda: self.broker.dead_letters(queues, limit))
+    def dead_letters(self, queues: Sequence[str], limit: int = 100, **options: Any) -> list[DeadLetter]:
+        return self._do("dead_letters", lambda: self.broker.dead_letters(queues, limit, **options))
 
-    def requeue_dead(self, queue: str, ids: Sequence[str]) -> list[str]:
-        return self._do("requeue_dead", lambda: self.broker.requeue_dead(queue, ids))
+    def dead_letter(self, queue: str, letter_id: str) -> DeadLetter | None:
+        return self._do("dead_letter", lambda: self.broker.dead_letter(queue, letter_id))
+
+    def requeue_dead(self, queue: str, ids: Sequence[str], **options: Any) -> list[str]:
+        return self._do("requeue_dead", lambda: self.broker.requeue_dead(queue, ids, **options))
+
+    def edit_dead(self, letter: DeadLetter, payload: bytes, by: str = "") -> bool:
+        return self._do("edit_dead", lambda: self.broker.edit_dead(letter, payload, by))
+
+    def purge_dead(self, queue: str, ids: Sequence[str]) -> int:
+        return self._do("purge_dead", lambda: self.broker.purge_dead(queue, ids))
+
+    def import_dead(self, letters: Sequence[DeadLetter], by: str = "") -> list[str]:
+        return self._do("import_dead", lambda: self.broker.import_dead(letters, by))

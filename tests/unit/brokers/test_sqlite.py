@@ -18,9 +18,12 @@ from celeriac.backends.registry import open_backend
 from celeriac.backends.sqlite import SQLiteBackend
 from celeriac.brokers.base import Counts, Outgoing, Settlement
 from celeriac.brokers.registry import open_broker
+from celeriac.brokers.revocation import Revocation
 from celeriac.brokers.sqlite.broker import SQLiteBroker
+from celeriac.drivers import sqlite as drivers
 from celeriac.drivers.sqlite import Ear, Heard
 from celeriac.drivers.sqlite.bell import Ringer
+from celeriac.drivers.sqlite.database import APPLICATION_ID
 from celeriac.errors import FencedError, ImproperlyConfigured, LayoutError, OperationalError
 from celeriac.wire.message import Message, Record
 
@@ -378,3 +381,26 @@ def test_a_lost_datagram_is_a_delay_only(opens: Open) -> None:
     _publish(broker)
     assert waiter.wait(10)
     waiter.close()
+
+
+def test_a_file_of_the_first_days_gets_what_layout_1_got_since(tmp_path: Path) -> None:
+    path = tmp_path / "queue.db"
+    layout = Path(drivers.__file__).with_name("layout.sql").read_text(encoding="utf-8")
+    connection = sqlite3.connect(path)
+    connection.executescript(layout)
+    connection.executescript(
+        f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;"
+        "INSERT INTO queues (id, name) VALUES (1, 'celery'); INSERT INTO messages VALUES (1, x'7b7d');"
+        "UPDATE numbers SET last = 1;"
+        "INSERT INTO dead (queue, message, priority, strikes, since, reason, detail, task, task_id)"
+        " VALUES (1, 1, 0, 2, 1e9, 'lost', 'why', 'tasks.add', 'id');"
+    )
+    connection.close()
+    broker = open_broker(f"sqlite:///{path}")
+    broker.open()
+    (letter,) = broker.dead_letters(["celery"])
+    assert (letter.payload, letter.strikes, letter.history, letter.traceback) == (b"{}", 2, (), "")
+    assert broker.revoke([Revocation("a")]) == broker.revocations()[0]
+    assert broker.requeue_dead("celery", [letter.id]) == [letter.id]
+    assert broker.count(["celery"])["celery"] == Counts(ready=1)
+    broker.close()

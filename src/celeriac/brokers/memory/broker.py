@@ -9,172 +9,26 @@ import heapq
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from operator import attrgetter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ...drivers import memory as driver
 from ...errors import FencedError
-from ...foundation.identifiers import uuid4_text
-from ...wire import envelope
 from ...wire.message import Record
 from ..base import (
     Capabilities,
     Counts,
-    DeadLetter,
     Delivery,
     Opened,
     Outgoing,
     Settlement,
     Shelf,
     Turn,
-    Verdict,
 )
+from ..deleted import Deleted
 from ..revocation import Revocation
-from .revoked import Revoked
-
-#: Celery on Redis: 0 is taken first, 9 last, and none given means 0.
-LOWEST = 9
-
-
-@dataclass(order=True, slots=True)
-class _Entry:
-    """A message in a queue. A place once given is kept: what comes back is taken before what came later."""
-
-    priority: int
-    place: int
-    payload: bytes = field(compare=False)
-    strikes: int = field(default=0, compare=False)
-
-
-@dataclass(slots=True)
-class _Queue:
-    shelves: dict[Shelf, list[_Entry]] = field(default_factory=lambda: {shelf: [] for shelf in Shelf})
-    #: (due, place, entry): a heap.
-    delayed: list[tuple[float, int, _Entry]] = field(default_factory=list)
-    dead: dict[str, tuple[DeadLetter, _Entry]] = field(default_factory=dict)
-
-
-class Queues:
-    """The state and every rule of the port. All methods are called with the space's lock held."""
-
-    def __init__(self) -> None:
-        self.queues: dict[str, _Queue] = {}
-        self.leases: dict[tuple[str, str], int] = {}
-        self.held: dict[str, dict[int, tuple[Delivery, _Entry]]] = {}
-        self.waiters: set[MemoryWaiter] = set()
-        self.revoked = Revoked()
-        self._places = itertools.count(1)
-        #: The last one given to anyone.
-        self.receipt = 0
-
-    def queue(self, name: str) -> _Queue:
-        return self.queues.setdefault(name, _Queue())
-
-    # -- what waits ---------------------------------------------------------------------------------------------
-
-    def publish(self, messages: Iterable[Outgoing]) -> None:
-        for message in messages:
-            priority = min(max(message.priority or 0, 0), LOWEST)
-            payload = envelope.encode(message.message, message.queue, uuid4_text())
-            entry = _Entry(priority, next(self._places), payload)
-            if message.due is None:
-                self.shelve(message.queue, entry)
-            else:
-                self.put_off(message.queue, entry, message.due)
-
-    def shelve(self, name: str, entry: _Entry, shelf: Shelf = Shelf.READY) -> None:
-        heapq.heappush(self.queue(name).shelves[shelf], entry)
-        for waiter in self.waiters:
-            waiter.told(name)
-
-    def requeue(self, name: str, entry: _Entry) -> None:
-        """A dead letter's message as if published now, its strikes forgotten."""
-        entry.place, entry.strikes = next(self._places), 0
-        self.shelve(name, entry)
-
-    def put_off(self, name: str, entry: _Entry, due: float) -> None:
-        heapq.heappush(self.queue(name).delayed, (due, entry.place, entry))
-
-    def promote(self, name: str, now: float, limit: int) -> int:
-        """Due messages are queued again behind what waits already, as if published now."""
-        delayed, moved = self.queue(name).delayed, 0
-        while delayed and delayed[0][0] <= now and moved < limit:
-            entry = heapq.heappop(delayed)[2]
-            entry.place = next(self._places)
-            self.shelve(name, entry)
-            moved += 1
-        return moved
-
-    # -- reserving ----------------------------------------------------------------------------------------------
-
-    def reserve(self, consumer: str, name: str, shelf: Shelf) -> Delivery:
-        """Move the next message of a shelf that is not empty to the consumer."""
-        entry = heapq.heappop(self.queue(name).shelves[shelf])
-        return self.hold(consumer, name, shelf, entry)
-
-    def hold(self, consumer: str, name: str, shelf: Shelf, entry: _Entry, was: int = 0) -> Delivery:
-        self.receipt += 1
-        delivery = Delivery(name, self.receipt, entry.payload, entry.strikes, shelf, was)
-        self.held.setdefault(consumer, {})[delivery.receipt] = (delivery, entry)
-        return delivery
-
-    def put_back(self, consumer: str, receipts: Sequence[int]) -> None:
-        """To the shelves they came from, each at its old place."""
-        held = self.held.get(consumer, {})
-        for receipt in receipts:
-            delivery, entry = held.pop(receipt)
-            self.shelve(delivery.queue, entry, delivery.shelf)
-
-    # -- leases -------------------------------------------------------------------------------------------------
-
-    def fence(self, consumer: str, queues: Iterable[str]) -> None:
-        if any((consumer, queue) not in self.leases for queue in queues):
-            raise FencedError(f"The lease of {consumer} is gone")
-
-    def held_on(self, consumer: str, queues: Iterable[str]) -> list[int]:
-        """Receipts of what the consumer holds of these queues, in order."""
-        wanted = set(queues)
-        return [receipt for receipt, (delivery, _) in self.held.get(consumer, {}).items() if delivery.queue in wanted]
-
-    # -- settling -----------------------------------------------------------------------------------------------
-
-    def settle(self, consumer: str, settlement: Settlement, put: Callable[[Record], None] | None, now: float) -> bool:
-        """False, with nothing done, if the delivery is no longer this consumer's."""
-        if settlement.delivery is not None:
-            found = self.held.get(consumer, {}).pop(settlement.delivery.receipt, None)
-            if found is None:
-                return False
-            self._apply(settlement, *found, now)
-        if settlement.record is not None and put is not None:
-            put(settlement.record)
-        self.publish(settlement.follow_ups)
-        return True
-
-    def _apply(self, settlement: Settlement, delivery: Delivery, entry: _Entry, now: float) -> None:
-        verdict = settlement.verdict
-        if verdict is Verdict.REQUEUE:
-            entry.strikes = settlement.strikes
-            self.shelve(delivery.queue, entry, settlement.shelf)
-        elif verdict is Verdict.PUT_OFF:
-            self.put_off(delivery.queue, entry, settlement.due)
-        elif verdict is Verdict.DEAD:
-            self._bury(settlement, delivery, entry, now)
-
-    def _bury(self, settlement: Settlement, delivery: Delivery, entry: _Entry, now: float) -> None:
-        letter = DeadLetter(
-            id=uuid4_text(),
-            queue=delivery.queue,
-            payload=delivery.payload,
-            reason=settlement.reason,
-            detail=settlement.detail,
-            task=settlement.task,
-            task_id=settlement.task_id,
-            since=now,
-            strikes=max(delivery.strikes, settlement.strikes),
-        )
-        self.queue(delivery.queue).dead[letter.id] = (letter, entry)
+from .dead import DeadLetters
+from .queues import Entry, Queues
 
 
 class MemoryConsumer:
@@ -215,7 +69,12 @@ class MemoryConsumer:
         state, now = self._broker.state, self._broker.clock()
         state.fence(self.name, self._queues)
         put = self._broker.put
-        refused = [s.delivery.receipt for s in settlements if not state.settle(self.name, s, put, now) and s.delivery]
+        refused = []
+        for settlement in settlements:
+            done, gone = state.settle(self.name, settlement, put, now, self._broker.bounds)
+            self._broker.deleted.note(gone)
+            if not done and settlement.delivery is not None:
+                refused.append(settlement.delivery.receipt)
         deliveries, suspects = self._reserve(limit, max_bytes, shelf) if limit else ([], False)
         return Turn(deliveries, tuple(refused), now, suspects, state.revoked.revision)
 
@@ -248,7 +107,7 @@ class MemoryConsumer:
             self._rotate(name)
         return deliveries
 
-    def _next_queues(self, shelf: Shelf) -> Iterator[tuple[str, _Entry]]:
+    def _next_queues(self, shelf: Shelf) -> Iterator[tuple[str, Entry]]:
         """Again and again the queue whose next message goes first by priority; among equals, the first in rotation."""
         while True:
             heaps = ((name, self._broker.state.queue(name).shelves[shelf]) for name in self._queues)
@@ -298,14 +157,15 @@ class MemoryWaiter:
             self._broker.state.waiters.discard(self)
 
 
-class MemoryBroker:
+class MemoryBroker(DeadLetters):
     """`brokers.base.Broker` in memory. Brokers of one URL share their queues."""
 
     capabilities = Capabilities(native_delay=True, shared=False)
 
     def __init__(self, opened: Opened, clock: Callable[[], float] = time.time) -> None:
         self.clock = clock
-        self._bounds = opened.bounds
+        self.bounds = opened.bounds
+        self.deleted = Deleted(opened.bounds)
         self._space = driver.space(opened.url)
         self.lock = self._space.lock
         self.state = self._space.store("queues", Queues)
@@ -367,7 +227,7 @@ class MemoryBroker:
             moved: list[Delivery] = []
             for receipt in state.held_on(consumer, queues):
                 delivery, entry = state.held[consumer].pop(receipt)
-                moved.append(state.hold(into, delivery.queue, delivery.shelf, entry, receipt))
+                moved.append(state.hold(into, delivery.queue, delivery.shelf, entry, receipt, consumer))
             self._end(consumer, queues)
             return moved
 
@@ -394,8 +254,10 @@ class MemoryBroker:
         with self.lock:
             now, moved = self.clock(), 0
             for name in queues:
+                self.state.forget_dead(name, self.bounds, now)
                 moved += self.state.promote(name, now, limit - moved)
-            dues = [delayed[0][0] for name in queues if (delayed := self.state.queue(name).delayed)]
+                moved += self.state.second_chances(name, now, limit - moved)
+            dues = [due for name in queues for due in self.state.dues(name)]
             return moved, max(0.0, min(dues) - now) if dues else None
 
     def waiter(self, queues: Sequence[str]) -> MemoryWaiter:
@@ -405,11 +267,11 @@ class MemoryBroker:
 
     def revoke(self, entries: Sequence[Revocation]) -> int:
         with self.lock:
-            return self.state.revoked.add(entries, self._bounds, self.clock())
+            return self.state.revoked.add(entries, self.bounds, self.clock())
 
     def revocations(self, since: int = 0) -> tuple[int, list[Revocation]]:
         with self.lock:
-            return self.state.revoked.newer(since, self._bounds, self.clock())
+            return self.state.revoked.newer(since, self.bounds, self.clock())
 
     # -- looking and tidying ------------------------------------------------------------------------------------
 
@@ -457,16 +319,3 @@ class MemoryBroker:
     def release(self, queue: str) -> int:
         with self.lock:
             return self.state.promote(queue, float("inf"), len(self.state.queue(queue).delayed))
-
-    def dead_letters(self, queues: Sequence[str], limit: int = 100) -> list[DeadLetter]:
-        with self.lock:
-            letters = [letter for name in queues for letter, _ in reversed(self.state.queue(name).dead.values())]
-            return sorted(letters, key=attrgetter("since"), reverse=True)[:limit]
-
-    def requeue_dead(self, queue: str, ids: Sequence[str]) -> list[str]:
-        with self.lock:
-            dead = self.state.queue(queue).dead
-            found = [letter_id for letter_id in dict.fromkeys(ids) if letter_id in dead]
-            for letter_id in found:
-                self.state.requeue(queue, dead.pop(letter_id)[1])
-            return found

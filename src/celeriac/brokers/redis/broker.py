@@ -9,19 +9,20 @@ from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Any
 
-import msgspec
-
 from ...drivers import redis_address
 from ...drivers.redis import Command, Pool, ReplyError, Word, chunks
 from ...drivers.redis_script import Script
 from ...errors import BrokerError, FencedError, LayoutError, OperationalError
 from ...foundation.identifiers import uuid4_text
 from ...wire import envelope
-from ..base import Capabilities, Counts, DeadLetter, Delivery, Opened, Outgoing
+from ..base import Capabilities, Counts, Delivery, Opened, Outgoing
+from ..deleted import Deleted
 from ..revocation import Revocation
 from . import scripts
 from .consumer import RedisConsumer, Results, pairs
-from .layout import VERSION, Layout, payload_of, read_record, strikes_of
+from .dead import DeadLetters
+from .layout import VERSION, Layout, payload_of, read_record
+from .letters import kept
 from .revoked import Revoked
 from .waiter import RedisWaiter
 
@@ -29,7 +30,7 @@ _REFUSALS = {"": BrokerError, "FENCED": FencedError}
 _ALL = 1_000_000_000
 
 
-class RedisBroker:
+class RedisBroker(DeadLetters):
     """`brokers.base.Broker` on one Redis server. Shared by threads; after a fork it connects anew by itself."""
 
     capabilities = Capabilities(pipelined=True)
@@ -45,6 +46,8 @@ class RedisBroker:
         self._timeout = opened.connect_timeout
         self._publish_timeout = opened.publish_timeout
         self._pool = Pool(self._address, opened.connect_timeout, refusals=_REFUSALS)
+        self._bounds = opened.bounds
+        self._deleted = Deleted(opened.bounds)
         self._revoked = Revoked(self._pool, self._layout, opened.bounds, opened.connect_timeout)
         self._results = Results()
         #: (dead, into) of recoveries whose answer was lost.
@@ -149,6 +152,8 @@ class RedisBroker:
             results=lambda: self._results,
             follow_up=self._written,
             timeout=self._timeout,
+            bounds=self._bounds,
+            deleted=self._deleted,
         )
 
     def renew(self, consumers: Sequence[str], queues: Sequence[str]) -> list[str]:
@@ -210,7 +215,7 @@ class RedisBroker:
                 return released
 
     def _promote(self, queues: Sequence[str], limit: int, *, all_of_them: bool) -> tuple[int, int]:
-        arguments = (min(limit, 1000), self._layout.separator, int(all_of_them))
+        arguments = (min(limit, 1000), self._layout.separator, int(all_of_them), *kept(self._bounds))
         moved, nearest = self._run(scripts.PROMOTE, self._ready_and_base(queues), *arguments)
         return moved, nearest
 
@@ -261,31 +266,6 @@ class RedisBroker:
         rows = found if not found or isinstance(found[0], list) else zip(found[::2], found[1::2], strict=True)
         return [(float(score) / 1000, payload_of(member[16:])) for member, score in rows]
 
-    def dead_letters(self, queues: Sequence[str], limit: int = 100) -> list[DeadLetter]:
-        letters = [letter for queue in queues for letter in self._dead(queue, limit)]
-        letters.sort(key=lambda letter: letter.since, reverse=True)
-        return letters[:limit]
-
-    def _dead(self, queue: str, limit: int) -> list[DeadLetter]:
-        base = self._layout.keys(queue).base
-        command: Command = ("ZREVRANGE", base + "dead:index", 0, limit - 1, "WITHSCORES")
-        (found,) = self._pool.run(command, timeout=self._timeout)
-        rows = found if not found or isinstance(found[0], list) else list(zip(found[::2], found[1::2], strict=True))
-        if not rows:
-            return []
-        (entries,) = self._pool.run(("HMGET", base + "dead", *[name for name, _ in rows]), timeout=self._timeout)
-        return [
-            _letter(queue, name, float(since), entry)
-            for (name, since), entry in zip(rows, entries, strict=True)
-            if entry is not None
-        ]
-
-    def requeue_dead(self, queue: str, ids: Sequence[str]) -> list[str]:
-        if not ids:
-            return []
-        keys = self._ready_and_base([queue])
-        return [name.decode() for name in self._run(scripts.REQUEUE_DEAD, keys, self._layout.separator, *ids)]
-
     # -- inside ---------------------------------------------------------------------------------------------
 
     def _ready_and_base(self, queues: Sequence[str]) -> list[str]:
@@ -293,19 +273,3 @@ class RedisBroker:
 
     def _run(self, script: Script, keys: list[str], *arguments: Word) -> Any:
         return script.run(self._pool, keys, *arguments, timeout=self._timeout)
-
-
-def _letter(queue: str, name: bytes, since: float, entry: bytes) -> DeadLetter:
-    facts, _, record = entry.partition(b"\n")
-    reason, detail, task, task_id = msgspec.json.decode(facts, type=tuple[str, str, str, str])
-    return DeadLetter(
-        id=name.decode(),
-        queue=queue,
-        payload=payload_of(record),
-        reason=reason,
-        detail=detail,
-        task=task,
-        task_id=task_id,
-        since=since / 1000,
-        strikes=strikes_of(record),
-    )

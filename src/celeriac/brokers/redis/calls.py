@@ -9,19 +9,18 @@ from collections.abc import Callable, Sequence
 from math import ceil
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from ...drivers.redis import Word
 from ..base import Delivery, Outgoing, Settlement, Shelf, Turn, Verdict
+from ..bounds import Bounds
 from .layout import Keys
+from .letters import dead_word
 
 _DONE = Verdict.DONE
 #: Bounds of one call: Redis serves nobody else meanwhile.
 MOST_ITEMS = 1000
 MOST_BYTES = 1 << 20
-
-_json = msgspec.json.Encoder().encode
 
 
 class Call(Struct):
@@ -44,9 +43,12 @@ class Call(Struct):
 class Writer:
     """Settlements -> words, for one consumer."""
 
-    def __init__(self, keys: Sequence[Keys], follow_up: Callable[[Outgoing], tuple[str, bytes]]) -> None:
+    def __init__(
+        self, keys: Sequence[Keys], follow_up: Callable[[Outgoing], tuple[str, bytes]], bounds: Bounds
+    ) -> None:
         """`follow_up` gives the LIST and the envelope of a message to publish."""
         self._follow_up = follow_up
+        self._bounds = bounds
         #: Queue -> index among the queues, from 1; the in-flight key is at four times that.
         self._index = {key.queue: index for index, key in enumerate(keys, 1)}
 
@@ -119,9 +121,7 @@ class Writer:
             settlement.strikes,
             # Rounded up: never before its time.
             ceil(settlement.due * 1000),
-            _json([settlement.reason, settlement.detail, settlement.task, settlement.task_id])
-            if settlement.verdict is Verdict.DEAD
-            else "",
+            dead_word(settlement, self._bounds) if settlement.verdict is Verdict.DEAD else "",
             len(settlement.follow_ups),
         )
         for outgoing in settlement.follow_ups:
@@ -140,6 +140,8 @@ class Answer(Struct):
     repeated: bool
     #: Index of the queue (from 1) that was served last; 0: none.
     last: int
+    #: Older dead letters that had to go.
+    gone: int = 0
 
 
 def read(answer: list[Any], queues: Sequence[str]) -> Answer:
@@ -155,4 +157,6 @@ def read(answer: list[Any], queues: Sequence[str]) -> Answer:
         else:
             deliveries += [Delivery(queue, receipt, payload) for receipt, payload in enumerate(group[4:], group[3])]
     now = int(answer[0]) + int(answer[1]) / 1e6
-    return Answer(Turn(deliveries, tuple(answer[3]), now, bool(flags & 1), int(answer[4])), bool(flags & 2), last)
+    return Answer(
+        Turn(deliveries, tuple(answer[3]), now, bool(flags & 1), int(answer[4])), bool(flags & 2), last, flags >> 2
+    )

@@ -22,6 +22,8 @@ from ...drivers.redis import Command, Link, Pool, ReplyError, Word
 from ...drivers.redis_script import is_missing
 from ...errors import BrokerError, FencedError, OperationalError
 from ..base import Delivery, Outgoing, Settlement, Shelf, Turn
+from ..bounds import Bounds
+from ..deleted import Deleted
 from .calls import MOST_ITEMS, Answer, Call, Writer, read
 from .layout import Layout, read_record
 from .scripts import TURN
@@ -51,6 +53,8 @@ class RedisConsumer:
         results: Callable[[], Results],
         follow_up: Callable[[Outgoing], tuple[str, bytes]],
         timeout: float,
+        bounds: Bounds,
+        deleted: Deleted,
     ) -> None:
         """`results` is asked before each call, and gives the same object until it changes.
 
@@ -64,7 +68,8 @@ class RedisConsumer:
         self._timeout = timeout
         self._rotates = layout.strategy == "round_robin" and len(self._queues) > 1
         keys = [layout.keys(queue) for queue in self._queues]
-        self._writer = Writer(keys, follow_up)
+        self._writer = Writer(keys, follow_up, bounds)
+        self._deleted = deleted
         self._inflight = [key.inflight(name) for key in keys]
         self._keys = [layout.consumer(name)]
         for key in keys:
@@ -245,6 +250,8 @@ class RedisConsumer:
 
     def _note(self, answer: Answer) -> None:
         deliveries = answer.turn.deliveries
+        if answer.gone:
+            self._deleted.note(answer.gone)
         if not deliveries:
             return
         last = deliveries[-1]

@@ -20,15 +20,22 @@ Ours, version 1, with `{queue}` as hash tag, so that a queue's keys share the sl
     celeriac:1:{q}:suspects            LIST    records
     celeriac:1:{q}:quarantine          LIST    records
     celeriac:1:{q}:sequence            STRING  counter for delayed messages and dead letters
-    celeriac:1:{q}:dead                HASH    id -> facts (JSON), line feed, record
+    celeriac:1:{q}:dead                HASH    id -> facts (JSON), line feed, past, line feed, record
     celeriac:1:{q}:dead:index          ZSET    id, by the time it was set aside in milliseconds
+    celeriac:1:{q}:dead:again          ZSET    id, by the time at which upkeep sends it again
+    celeriac:1:{q}:dead:past           HASH    name -> past, of what was dead and is in its queue again
+    celeriac:1:{q}:dead:past:index     ZSET    name, by the time at which it was sent again
 
 Revocations hold for all queues, so theirs are in no queue's slot: on Redis Cluster, which is not served yet, a turn
 could not read the revision in its own step.
 
 A *record* is the payload, byte for byte; where there is more to say it begins with `\\x01shelf;step;strikes;from\\n`:
-shelf, priority step and strikes as decimals, and, if it was recovered, the receipt it had had, a space, and the name of
-the consumer that had it.
+shelf, priority step and strikes as decimals (after a comma, when each was: see `brokers/history.py`), and, if it was
+recovered, the receipt it had had, a space, and the name of the consumer that had it.
+
+A *past* is `requeues;history`: how often upkeep has sent it again, and what happened. Its name is the SHA1 of the
+task's id (a retry has other bytes and the same id), or of the payload where there is none; in a dead letter it stands
+in front.
 """
 
 from __future__ import annotations
@@ -47,7 +54,7 @@ from ..base import Delivery, Shelf
 VERSION = 1
 
 _STRATEGIES = frozenset({"round_robin", "priority", "sorted"})
-_HEAD = re.compile(rb"\x01(\d+);(\d+);(\d+);([^\n]*)\n")
+_HEAD = re.compile(rb"\x01(\d+);(\d+);(\d+)([^;\n]*);([^\n]*)\n")
 
 
 class Keys(Struct, frozen=True):
@@ -124,9 +131,10 @@ def read_record(queue: str, receipt: int, record: bytes) -> Delivery:
     match = _HEAD.match(record)
     if match is None:
         return Delivery(queue, receipt, record)
-    shelf, _, strikes, origin = match.groups()
-    was = int(origin.partition(b" ")[0] or 0)
-    return Delivery(queue, receipt, record[match.end() :], int(strikes), Shelf(int(shelf)), was)
+    shelf, _, strikes, _, origin = match.groups()
+    was, _, of = origin.partition(b" ")
+    payload = record[match.end() :]
+    return Delivery(queue, receipt, payload, int(strikes), Shelf(int(shelf)), int(was or 0), of.decode())
 
 
 def payload_of(record: bytes) -> bytes:
@@ -137,6 +145,12 @@ def payload_of(record: bytes) -> bytes:
 def strikes_of(record: bytes) -> int:
     match = _HEAD.match(record)
     return 0 if match is None else int(match[3])
+
+
+def history_of(record: bytes) -> str:
+    """When it got its strikes."""
+    match = _HEAD.match(record)
+    return "" if match is None else match[4].decode().lstrip(",")
 
 
 def _steps(given: Sequence[Any] | None) -> list[int]:

@@ -1,7 +1,9 @@
--- Move delayed messages back to their shelves: the due ones, or all.
+-- Move delayed messages back to their shelves: the due ones, or all. The same for dead letters that have a second chance
+-- now; those that are too old are forgotten.
 --
 -- KEYS   for each queue: ready LIST, base of our own keys
--- ARGV   1 most messages  2 separator  3 '1': all, due or not
+-- ARGV   1 most messages  2 separator  3 '1': all, due or not  4 most dead letters of a queue (and histories of those
+--        that were) that are kept  5 milliseconds that each is kept
 -- Returns {moved, milliseconds until the next is due (-1: none is delayed)}
 -- Called by broker.py (promote, release).
 --
@@ -13,6 +15,7 @@ local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local until_ = ARGV[3] == '1' and '+inf' or string.format('%.0f', now)
 local moved, nearest = 0, -1
+local most, kept = tonumber(ARGV[4]), tonumber(ARGV[5])
 
 for k = 1, #KEYS, 2 do
   local ready, base = KEYS[k], KEYS[k + 1]
@@ -25,6 +28,21 @@ for k = 1, #KEYS, 2 do
         shelve('LPUSH', ready, base, separator, string.sub(member, 17))
       end
       moved, room = moved + #due, room - #due
+    end
+  end
+  if ARGV[3] ~= '1' then
+    trim_dead(base, most, kept, now)
+    trim_past(base, most, kept, now)
+    if room > 0 then
+      for _, id in ipairs(call('ZRANGEBYSCORE', base .. 'dead:again', '-inf', until_, 'LIMIT', 0, room)) do
+        unbury(ready, base, separator, id, 0, 'again', '', most, kept, now)
+        moved, room = moved + 1, room - 1
+      end
+    end
+    local again = call('ZRANGE', base .. 'dead:again', 0, 0, 'WITHSCORES')
+    if again[2] then
+      local wait = math.max(0, tonumber(again[2]) - now)
+      if nearest < 0 or wait < nearest then nearest = wait end
     end
   end
   local first = call('ZRANGE', delayed, 0, 0, 'WITHSCORES')

@@ -8,10 +8,11 @@
 --        13 receipt that runs alone (0: none)  14 its queue  15 number of steps, then the steps
 --        then the number of plain settlements, each: index of the in-flight key, receipt, task id, milliseconds, document
 --        then the number of other settlements, each: queue (0: nothing to acknowledge), receipt, verdict, task id,
---        milliseconds, document, final (0/1), shelf, strikes, due in milliseconds, facts of the dead letter, number of
---        follow-ups, each: LIST, payload
+--        milliseconds, document, final (0/1), shelf, strikes, due in milliseconds, word for the dead letter (see
+--        dead.lua), number of follow-ups, each: LIST, payload
 --        (an empty task id: no result; 0 milliseconds: kept for ever)
--- Returns {seconds, microseconds, flags (1 suspects wait, 2 this call was done before), {refused receipts}, revision,
+-- Returns {seconds, microseconds, flags (1 suspects wait, 2 this call was done before, and four times the number of
+--          older dead letters that had to go), {refused receipts}, revision,
 --          {queue, shelf, strikes, first receipt, payload, payload, ...}, ...}
 -- Errors FENCED: a lease is gone, nothing was done. WRONGTYPE: a follow-up's LIST is none, nothing was done.
 -- Called by consumer.py.
@@ -41,7 +42,7 @@ end
 local at = 15 + tonumber(ARGV[15]) + 1
 local plain = tonumber(ARGV[at])
 local others = at + 1 + plain * 5
-local refused, results, kept, wrote = {}, {}, 0, false
+local refused, results, kept, wrote, gone = {}, {}, 0, false, 0
 
 if ARGV[others] ~= '0' then
   local p = others + 1
@@ -74,21 +75,16 @@ end
 
 if ARGV[others] ~= '0' then
   local back = {}
-  local milliseconds = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))
+  local milliseconds = now[1] * 1000 + math.floor(now[2] / 1000)
 
   local function put_off(base, record, due)
     call('ZADD', base .. 'delayed', due, string.format('%016.0f', call('INCR', base .. 'sequence')) .. record)
   end
 
-  local function bury(base, queue, record, facts)
-    local id = queue .. ':' .. string.format('%.0f', call('INCR', base .. 'sequence'))
-    call('HSET', base .. 'dead', id, facts .. '\n' .. record)
-    call('ZADD', base .. 'dead:index', milliseconds, id)
-  end
-
   local function requeue(i, p, record)
-    local shelf, step, strikes, payload, from = open_record(record)
-    record = make_record(ARGV[p + 7], step, ARGV[p + 8], payload, '')
+    local _, step, strikes, payload, from = open_record(record)
+    strikes = struck(strikes, ARGV[p + 8], milliseconds, string.match(from, ' (.*)$') or consumer)
+    record = make_record(ARGV[p + 7], step, strikes, payload, '')
     if ARGV[p + 7] == '0' then
       -- Taken next, and in the order of their receipts: so the lowest is pushed last.
       back[#back + 1] = {tonumber(ARGV[p + 1]), i, record}
@@ -111,10 +107,13 @@ if ARGV[others] ~= '0' then
       local shelf, step, strikes, payload = open_record(record)
       put_off(base, make_record(shelf, step, strikes, payload, ''), ARGV[p + 9])
     elseif verdict == '3' then
-      local shelf, step, strikes, payload = open_record(record)
+      local shelf, step, strikes, payload, from = open_record(record)
       -- A conviction counts the last death, which the record does not know of.
-      strikes = string.format('%.0f', math.max(tonumber(strikes), tonumber(ARGV[p + 8])))
-      bury(base, KEYS[4 * i - 2], make_record(shelf, step, strikes, payload, ''), ARGV[p + 10])
+      if tonumber(ARGV[p + 8]) > count_strikes(strikes) then
+        strikes = struck(strikes, ARGV[p + 8], milliseconds, string.match(from, ' (.*)$') or consumer)
+      end
+      record = make_record(shelf, step, strikes, payload, '')
+      gone = gone + bury(base, KEYS[4 * i - 2], record, ARGV[p + 10], milliseconds)
     end
     return true
   end
@@ -220,7 +219,7 @@ local function take_alone(name, shelf)
       local _, step, strikes, payload = open_record(record)
       issued = issued + 1
       call('HSET', KEYS[4 * i], issued, make_record(shelf, step, strikes, payload, ''))
-      answer[#answer + 1] = {i, tonumber(shelf), tonumber(strikes), issued, payload}
+      answer[#answer + 1] = {i, tonumber(shelf), count_strikes(strikes), issued, payload}
       return true
     end
   end
@@ -286,7 +285,7 @@ local function reserve()
 end
 
 if limit > 0 then reserve() end
-answer[3] = flags
+answer[3] = flags + 4 * gone
 if wrote or #answer > 5 then
   call('HSET', KEYS[1], 'issued', issued, sender, number)
 end

@@ -8,9 +8,11 @@ from typing import Any, TypeVar
 
 from ...drivers.sqlite import Database, Step, locate
 from ...errors import CeleriacError, FencedError, OperationalError
-from ..base import Capabilities, Counts, DeadLetter, Delivery, Opened, Outgoing, Shelf
+from ..base import Capabilities, Counts, Delivery, Opened, Outgoing, Shelf
+from ..deleted import Deleted
 from ..revocation import Revocation
 from .consumer import Held, Put, SQLiteConsumer
+from .dead import DeadLetters, expire, next_chance, second_chances
 from .entry import Waiting, enqueue, number_of, numbers_of, pack, topic
 from .revoked import revocations, revoke
 from .sql import SQL
@@ -20,9 +22,11 @@ T = TypeVar("T")
 
 #: Rows that one transaction deletes or moves at most when there may be millions.
 _PORTION = 1000
+#: Seconds between looks for dead letters that are too old.
+_EXPIRY_LOOK = 30.0
 
 
-class SQLiteBroker:
+class SQLiteBroker(DeadLetters):
     """`brokers.base.Broker`. `locate` says what its URLs mean."""
 
     capabilities = Capabilities(native_delay=True)
@@ -31,7 +35,9 @@ class SQLiteBroker:
         self._database: Database = locate(opened.url, opened.options)
         self._connect_timeout = opened.connect_timeout
         self._timeout = opened.publish_timeout
-        self._bounds = opened.bounds
+        self.bounds = opened.bounds
+        self.deleted = Deleted(opened.bounds)
+        self._next_expiry = 0.0
         self._retained = False
         #: Stores records of settlements in the joined backend's tables.
         self.put: Put | None = None
@@ -149,6 +155,7 @@ class SQLiteBroker:
         moved, soonest = 0, self.read(lambda step: _soonest(step, queues))
         if soonest is not None and soonest <= time.time():
             moved, soonest = self.write(lambda step: self._promote(step, queues, time.time(), limit))
+        self._expire_if_due()
         self._database.tidy(self._timeout)
         return moved, None if soonest is None else max(0.0, soonest - time.time())
 
@@ -156,7 +163,15 @@ class SQLiteBroker:
         moved = 0
         for queue in queues:
             moved += _promote(step, queue, instant, limit - moved)
+            moved += second_chances(step, queue, instant, limit - moved, self.bounds)
         return moved, _soonest(step, queues)
+
+    def _expire_if_due(self) -> None:
+        """Dead letters may be a little older than they should: a look takes the file's lock."""
+        if time.monotonic() >= self._next_expiry:
+            self._next_expiry = time.monotonic() + _EXPIRY_LOOK
+            while self.write(lambda step: expire(step, self.bounds)):
+                pass
 
     def waiter(self, queues: Sequence[str]) -> SQLiteWaiter:
         return SQLiteWaiter(self, queues)
@@ -164,10 +179,10 @@ class SQLiteBroker:
     # -- revocations --------------------------------------------------------------------------------------------
 
     def revoke(self, entries: Sequence[Revocation]) -> int:
-        return self.write(lambda step: revoke(step, entries, self._bounds, time.time()))
+        return self.write(lambda step: revoke(step, entries, self.bounds, time.time()))
 
     def revocations(self, since: int = 0) -> tuple[int, list[Revocation]]:
-        return self.read(lambda step: revocations(step, since, self._bounds, time.time()))
+        return self.read(lambda step: revocations(step, since, self.bounds, time.time()))
 
     # -- looking and tidying ------------------------------------------------------------------------------------
 
@@ -211,22 +226,6 @@ class SQLiteBroker:
             released += moved
         return released
 
-    def dead_letters(self, queues: Sequence[str], limit: int = 100) -> list[DeadLetter]:
-        def work(step: Step) -> list[DeadLetter]:
-            return [
-                DeadLetter(str(row[0]), name, *row[1:])
-                for name, queue in numbers_of(step, queues).items()
-                for row in step.execute(SQL.dead_letters, (queue, limit))
-            ]
-
-        return sorted(self.read(work), key=lambda letter: (letter.since, int(letter.id)), reverse=True)[:limit]
-
-    def requeue_dead(self, queue: str, ids: Sequence[str]) -> list[str]:
-        def work(step: Step) -> list[str]:
-            return [letter for letter in dict.fromkeys(ids) if _requeue(step, queue, letter)]
-
-        return self.write(work)
-
 
 # -- steps ------------------------------------------------------------------------------------------------------------
 
@@ -255,7 +254,7 @@ def _move(step: Step, consumer: str, into: str, names: Mapping[int, str]) -> lis
         step.execute(SQL.let_go, (consumer, row.receipt))
         step.execute(SQL.hold, (into, receipt, *row[1:]))
         payload = step.execute(SQL.payload, (row.message,)).fetchone()[0]
-        moved.append(Delivery(names[row.queue], receipt, payload, row.strikes, Shelf(row.shelf), row.receipt))
+        moved.append(Delivery(names[row.queue], receipt, payload, row.strikes, Shelf(row.shelf), row.receipt, consumer))
     return moved
 
 
@@ -271,7 +270,8 @@ def _put_back(step: Step, consumer: str, names: Mapping[int, str], after: int) -
 
 def _soonest(step: Step, queues: Sequence[str]) -> float | None:
     rows = (step.execute(SQL.next_due, (number_of(step, queue),)).fetchone() for queue in queues)
-    return min((row[0] for row in rows if row is not None), default=None)
+    dues = [row[0] for row in rows if row is not None]
+    return min([*dues, *(due for queue in queues if (due := next_chance(step, queue)) is not None)], default=None)
 
 
 def _promote(step: Step, name: str, instant: float, limit: int) -> int:
@@ -306,15 +306,5 @@ def _counts(step: Step, queue: int) -> Counts:
 def _erase(step: Step, statement: str, queue: str) -> int:
     erased = step.execute(statement, (number_of(step, queue), _PORTION)).fetchall()
     step.many(SQL.erase_message, erased)
+    step.many(SQL.unstruck, erased)
     return len(erased)
-
-
-def _requeue(step: Step, name: str, letter: str) -> bool:
-    queue = number_of(step, name)
-    row = step.execute(SQL.unbury, (letter, queue)).fetchone()
-    if row is None:
-        return False
-    (place,) = step.numbers(1)
-    step.execute(SQL.wait, Waiting(queue, Shelf.READY, row[1], place, row[0], 0))
-    step.topics.add(topic(name))
-    return True

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from ...drivers.sqlite import Step
 from ...errors import BrokerError, CeleriacError, FencedError, OperationalError
 from ...wire.message import Record
+from .. import history
 from ..base import Delivery, Settlement, Shelf, Turn, Verdict
+from ..bounds import Bounds
+from .dead import Corpse, bury
 from .entry import LOWEST, Parcel, Waiting, enqueue, numbers_of, pack, topic
 from .sql import SQL
 
@@ -44,7 +47,10 @@ class Settling:
         self._erased: list[tuple[int]] = []
         self._waiting: list[Waiting] = []
         self._delayed: list[tuple[int, float, int, int, int]] = []
-        self._dead: list[tuple[object, ...]] = []
+        self._dead: list[Corpse] = []
+        #: (message, what struck it), and messages whose strikes are over.
+        self._struck: list[tuple[int, str]] = []
+        self._unstruck: list[tuple[int]] = []
         self._records: list[Record] = []
         self._parcels: list[Parcel] = []
         self._topics: set[str] = set()
@@ -59,6 +65,8 @@ class Settling:
             self._let_go.append((self._consumer, delivery.receipt))
             if settlement.verdict is Verdict.DONE:
                 self._erased.append((held.message,))
+                if held.strikes:
+                    self._unstruck.append((held.message,))
             else:
                 self._keep(settlement, delivery, held)
         if settlement.record is not None:
@@ -66,32 +74,45 @@ class Settling:
         self._parcels += parcels
 
     def _keep(self, settlement: Settlement, delivery: Delivery, held: Held) -> None:
+        strike = ""
+        if settlement.strikes > held.strikes and settlement.verdict is not Verdict.PUT_OFF:
+            strike = history.entry(self._now, history.STRIKE, delivery.of or self._consumer)
         if settlement.verdict is Verdict.REQUEUE:
             _, queue, _, priority, place, message, _ = held
             self._waiting.append(Waiting(queue, settlement.shelf, priority, place, message, settlement.strikes))
             self._topics.add(topic(delivery.queue))
+            if strike:
+                self._struck.append((message, strike))
+            elif held.strikes and not settlement.strikes:
+                self._unstruck.append((message,))
         elif settlement.verdict is Verdict.PUT_OFF:
             self._delayed.append((held.queue, settlement.due, held.message, held.priority, held.strikes))
         else:
-            s, strikes = settlement, max(held.strikes, settlement.strikes)
-            facts = (s.reason, s.detail, s.task, s.task_id)
-            self._dead.append((held.queue, held.message, held.priority, strikes, self._now, *facts))
+            strikes = max(held.strikes, settlement.strikes)
+            row = (held.queue, held.message, delivery.payload, held.priority, strikes)
+            self._dead.append(Corpse(settlement, *row, strike))
 
-    def write(self, step: Step, put: Put | None) -> None:
+    def write(self, step: Step, put: Put | None, bounds: Bounds) -> int:
+        """Returns how many dead letters had to go."""
         step.topics |= self._topics
         for statement, rows in (
             (SQL.let_go, self._let_go),
             (SQL.erase_message, self._erased),
             (SQL.wait, self._waiting),
             (SQL.delay, self._delayed),
-            (SQL.bury, self._dead),
+            (SQL.unstruck, self._unstruck),
         ):
             if rows:
                 step.many(statement, rows)
+        for message, strike in self._struck:
+            (known,) = step.execute(SQL.struck, (message,)).fetchone() or ("",)
+            step.execute(SQL.strike, (message, history.joined(known, strike)))
+        gone = bury(step, self._dead, bounds, self._now) if self._dead else 0
         if self._parcels:
             enqueue(step, self._parcels)
         if self._records and put is not None:
             put(step, self._records)
+        return gone
 
     def left(self) -> Iterable[Held]:
         """What the consumer still holds."""
@@ -143,6 +164,8 @@ class SQLiteConsumer:
     def _turn(self, limit: int, max_bytes: int, shelf: Shelf) -> Turn:
         settlements = [(settlement, pack(settlement.follow_ups)) for settlement in self._unsettled]
 
+        gone = [0]
+
         def work(step: Step) -> Turn:
             queues = numbers_of(step, self._queues)
             revision = self._fence(step, queues)
@@ -151,7 +174,7 @@ class SQLiteConsumer:
             settling = Settling(self.name, held, now)
             for settlement, parcels in settlements:
                 settling.add(settlement, parcels)
-            settling.write(step, self._broker.put)
+            gone[:] = [settling.write(step, self._broker.put, self._broker.bounds)]
             if limit <= 0:
                 return Turn([], tuple(settling.refused), now, False, revision)
             beside = {row.shelf for row in settling.left()}
@@ -160,6 +183,7 @@ class SQLiteConsumer:
             return Turn(deliveries, tuple(settling.refused), now, suspects, revision)
 
         turn = self._broker.write(work)
+        self._broker.deleted.note(gone[0])
         self._rotate(turn.deliveries)
         return turn
 

@@ -43,7 +43,25 @@ DELETE FROM messages WHERE id = ?;
 -- name: bury
 -- queue, message, priority, strikes, since, reason, detail, task, task_id
 INSERT INTO dead (queue, message, priority, strikes, since, reason, detail, task, task_id)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id;
+
+-- name: bury_more
+-- id, queue, traceback, past, requeues, history, again
+INSERT INTO dead_more (id, queue, traceback, past, requeues, history, again) VALUES (?, ?, ?, ?, ?, ?, ?);
+
+-- name: struck
+-- message -> what struck it
+SELECT history FROM struck WHERE message = ?;
+
+-- name: strike
+-- message, history
+INSERT INTO struck (message, history) VALUES (?1, ?2) ON CONFLICT (message) DO UPDATE SET history = ?2;
+
+-- name: unstrike
+DELETE FROM struck WHERE message = ? RETURNING history;
+
+-- name: unstruck
+DELETE FROM struck WHERE message = ?;
 
 -- name: head
 -- queue, shelf -> priority of what is taken next
@@ -146,6 +164,10 @@ SELECT revision, entry FROM revoked WHERE revision > ? ORDER BY revision;
 -- name, by how much -> the total
 INSERT INTO tallies (name, total) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET total = total + ?2 RETURNING total;
 
+-- name: tally_known
+-- by how much, name -> the total, if there is one
+UPDATE tallies SET total = total + ? WHERE name = ? RETURNING total;
+
 -- ---- looking and tidying ----------------------------------------------------------------------------------------
 
 -- name: count_waiting
@@ -186,12 +208,76 @@ WHERE w.queue = ? AND w.shelf = ? ORDER BY w.priority, w.place LIMIT ?;
 SELECT d.due, m.payload FROM delayed AS d CROSS JOIN messages AS m ON m.id = d.message
 WHERE d.queue = ? ORDER BY d.due, d.message LIMIT ?;
 
+-- ---- dead letters -----------------------------------------------------------------------------------------------
+
 -- name: dead_letters
--- queue, limit -> the newest
-SELECT d.id, m.payload, d.reason, d.detail, d.task, d.task_id, d.since, d.strikes
-FROM dead AS d CROSS JOIN messages AS m ON m.id = d.message
-WHERE d.queue = ? ORDER BY d.since DESC, d.id DESC LIMIT ?;
+-- queue, since and id of the last that was seen, newer, older, limit -> the newest
+SELECT d.id, m.payload, d.reason, d.detail, d.task, d.task_id, d.since, d.strikes,
+    x.traceback, x.history, x.requeues, x.again
+FROM dead AS d CROSS JOIN messages AS m ON m.id = d.message LEFT JOIN dead_more AS x ON x.id = d.id
+WHERE d.queue = ? AND (d.since, d.id) < (?, ?) AND d.since >= ? AND d.since < ?
+ORDER BY d.since DESC, d.id DESC LIMIT ?;
+
+-- name: dead_letter
+-- id, queue
+SELECT d.id, m.payload, d.reason, d.detail, d.task, d.task_id, d.since, d.strikes,
+    x.traceback, x.history, x.requeues, x.again
+FROM dead AS d CROSS JOIN messages AS m ON m.id = d.message LEFT JOIN dead_more AS x ON x.id = d.id
+WHERE d.id = ? AND d.queue = ?;
 
 -- name: unbury
 -- id, queue
-DELETE FROM dead WHERE id = ? AND queue = ? RETURNING message, priority;
+DELETE FROM dead WHERE id = ? AND queue = ? RETURNING message, priority, since, reason, task_id;
+
+-- name: unbury_more
+DELETE FROM dead_more WHERE id = ? RETURNING past, requeues, history;
+
+-- name: forget_more
+DELETE FROM dead_more WHERE id = ?;
+
+-- name: purge_dead
+-- id, queue
+DELETE FROM dead WHERE id = ? AND queue = ? RETURNING id, message;
+
+-- name: surplus_dead
+-- queue, number: the oldest
+DELETE FROM dead WHERE id IN (SELECT id FROM dead WHERE queue = ? ORDER BY since, id LIMIT ?) RETURNING id, message;
+
+-- name: expired_dead
+-- instant, limit
+DELETE FROM dead WHERE id IN (SELECT id FROM dead WHERE since < ? ORDER BY since LIMIT ?) RETURNING id, message, queue;
+
+-- name: next_chance
+SELECT again FROM dead_more WHERE queue = ? AND again IS NOT NULL ORDER BY again LIMIT 1;
+
+-- name: chances
+-- queue, instant, limit
+SELECT id FROM dead_more WHERE queue = ? AND again IS NOT NULL AND again <= ? ORDER BY again LIMIT ?;
+
+-- name: edit_message
+-- payload, id of the dead letter
+UPDATE messages SET payload = ? WHERE id = (SELECT message FROM dead WHERE id = ?);
+
+-- name: edit_more
+-- id, queue, past, history
+INSERT INTO dead_more (id, queue, traceback, past, requeues, history) VALUES (?1, ?2, '', ?3, 0, ?4)
+ON CONFLICT (id) DO UPDATE SET past = ?3, history = ?4;
+
+-- name: past
+-- name -> how often upkeep has sent it again, what happened
+SELECT requeues, history FROM past WHERE name = ?;
+
+-- name: forget_past
+DELETE FROM past WHERE name = ?;
+
+-- name: remember_past
+-- name, since, requeues, history
+INSERT INTO past (name, since, requeues, history) VALUES (?, ?, ?, ?);
+
+-- name: surplus_past
+-- number: the oldest
+DELETE FROM past WHERE name IN (SELECT name FROM past ORDER BY since LIMIT ?);
+
+-- name: expired_past
+-- instant, limit
+DELETE FROM past WHERE name IN (SELECT name FROM past WHERE since < ? ORDER BY since LIMIT ?);
