@@ -23,6 +23,7 @@ import msgspec
 
 from . import lines, loaded, orphans
 from .options import WorkerOptions
+from .plan import GREEN
 from .reload import sources
 from .runner.start import run_runner
 from .supervisor import stacks
@@ -129,8 +130,7 @@ class Template:
             [
                 sys.executable,
                 *subprocess._args_from_interpreter_flags(),  # type: ignore[attr-defined]  # as the supervisor does
-                "-m",
-                "celeriac.worker.boot",
+                *_module(self._app.plan.pool),
                 *(str(fd), str(self._board.fd), str(self._board.stacks), str(os.getpid()), str(slot), consumer),
             ],
             stdin=subprocess.PIPE,
@@ -155,7 +155,7 @@ class Template:
                 self._line.say("exited", pid=pid, status=status)
 
     def _warning(self) -> str:
-        if not self._clean or not self._burden:
+        if not self._clean or not self._burden or self._app.plan.pool in GREEN:
             return ""
         return (
             f"loading the app left {', '.join(self._burden)}: runners start from a clean interpreter, not as a fork. "
@@ -192,7 +192,27 @@ def _inherited_sockets() -> int:
 _STANDARD = [f"/proc/self/fd/{fd}" for fd in (0, 1, 2)]
 
 
+#: Greenlets: whatever is imported after this, the standard library included, waits for them.
+_PATCHES = {
+    "gevent": "from gevent import monkey; monkey.patch_all()",
+    "eventlet": "import eventlet; eventlet.monkey_patch()",
+}
+
+
+def _module(pool: str) -> list[str]:
+    """How Python is told to run this module, in a process that is patched before anything else is imported."""
+    patch = _PATCHES.get(pool)
+    if patch is None:
+        return ["-m", "celeriac.worker.boot"]
+    return [
+        "-c",
+        f"{patch}; import runpy; runpy.run_module('celeriac.worker.boot', run_name='__main__', alter_sys=True)",
+    ]
+
+
 def _start_clean(app: Loaded, found: list[str]) -> bool:
+    if app.plan.pool in GREEN:
+        return True
     if app.start_method == "fork":
         return False
     return app.start_method == "spawn" or bool(found)
