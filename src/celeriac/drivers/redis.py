@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 import hiredis
 
 from ..errors import BrokerError, CeleriacError, OperationalError
+from ..foundation.polling import poller
 from .redis_address import Address
 
 Word: TypeAlias = str | int | float | bytes
@@ -76,7 +77,7 @@ class Link:
         self._refusals = refusals
         self._pid = os.getpid()
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
-        self._poll: Any = select.poll()
+        self._poll: Any = poller()
         deadline = monotonic() + timeout
         sock = self._connect(deadline)
         self._socket: socket.socket | None = sock
@@ -397,7 +398,7 @@ def _send_all(sock: socket.socket, data: bytes, deadline: float) -> None:
             pass
         if sent == len(data):
             return
-        poll = select.poll()  # rare: the server reads more slowly than we write
+        poll = poller()  # rare: the server reads more slowly than we write
         poll.register(sock, select.POLLOUT)
         if not poll.poll(1000 * max(deadline - monotonic(), 0)):
             raise TimeoutError

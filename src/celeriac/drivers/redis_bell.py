@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import select
 
+from ..foundation.polling import poller
+
 
 class Bell:
     """`ring` from any thread makes the file descriptor readable until `silence`."""
@@ -34,7 +36,7 @@ class Bell:
 
     def sleep(self, seconds: float, also: int | None = None) -> bool:
         """Wait so long; True, and silent again, if it rang or the file descriptor `also` became readable."""
-        poll = select.poll()
+        poll = poller()
         poll.register(self._reading, select.POLLIN)
         if also is not None:
             poll.register(also, select.POLLIN)

@@ -13,6 +13,7 @@ from time import monotonic
 from ...drivers.redis import Link, Pool
 from ...drivers.redis_bell import Bell
 from ...errors import BrokerError, OperationalError
+from ...foundation.polling import poller
 from .layout import Layout
 
 _logger = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ class RedisWaiter:
 
     def _wait(self, link: Link, until: float, also: int | None) -> bool:
         """Until an invalidation comes; asks for a sign of life when all is silent."""
-        poll = select.poll()
+        poll = poller()
         poll.register(link.fileno(), select.POLLIN)
         poll.register(self._bell, select.POLLIN)
         if also is not None:

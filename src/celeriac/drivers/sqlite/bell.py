@@ -18,6 +18,8 @@ import threading
 from collections.abc import Iterable
 from enum import Enum
 
+from ...foundation.polling import poller
+
 _ABSTRACT = sys.platform.startswith("linux")
 #: The other end is gone for good; anything else (a full socket) is a listener that has been woken already.
 _GONE = {errno.ECONNREFUSED, errno.ENOENT, errno.ECONNRESET}
@@ -61,7 +63,7 @@ class Ear:
         interrupt), or `timeout` seconds have passed."""
         heard = Heard.NOTHING
         if not self._interrupted.is_set():
-            poll = select.poll()
+            poll = poller()
             poll.register(self._socket, select.POLLIN)
             if also is not None:
                 poll.register(also, select.POLLIN)
