@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 #: Name and the line in `--help`. The module of the same name in this package has the command, under the same name.
 _COMMANDS = {
     "worker": "Run tasks.",
+    "multi": "Start, stop and restart many workers of this machine.",
     "call": "Send a task by name; prints its id.",
     "result": "Wait for the result of a task and print it.",
     "queues": "Count the messages of each queue.",

@@ -2,6 +2,7 @@
 
     python -m celeriac.worker.boot LINE_FD BOARD_FD STACKS_FD SUPERVISOR_PID    (WorkerOptions as JSON on stdin)
     python -m celeriac.worker.boot LINE_FD BOARD_FD STACKS_FD SUPERVISOR_PID SLOT CONSUMER  (one runner)
+    python -m celeriac.worker.boot LINE_FD BOARD_FD STACKS_FD SUPERVISOR_PID attend  (the attendant)
 
 It stays single-threaded and opens no socket, so that a fork of it is sound. If loading the app started threads or
 opened sockets, forking would copy them half: they are named in a warning, and runners start from a clean interpreter.
@@ -21,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from . import lines, loaded, orphans
+from . import lifecycle, lines, loaded, orphans
+from .attendant import run_attendant
 from .options import WorkerOptions
 from .plan import GREEN
 from .reload import sources
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 #: A runner that could not start at all.
 EX_SOFTWARE = 70
+#: The argument of an attendant.
+_ATTEND = "attend"
 
 
 def main(arguments: list[str]) -> int:
@@ -45,15 +49,19 @@ def main(arguments: list[str]) -> int:
         signal.signal(number, signal.SIG_IGN)
     options_json = sys.stdin.buffer.read()
     options = msgspec.json.decode(options_json, type=WorkerOptions)
+    # Compiled files know their source by second and size: an edit within the second would not be seen.
+    sys.dont_write_bytecode = sys.dont_write_bytecode or options.reload
     line = lines.adopt(int(line_fd))
     board = Board(fd=int(board_fd))
     board.stacks = int(stacks_fd)
     try:
-        app = loaded.load(options)
+        app = loaded.load(options, int(runner[0]) + 1 if len(runner) == 2 else 0)
         board.shape(app.plan.processes, app.plan.lanes)
     except BaseException as error:  # whatever a user's module raises, SystemExit included, is shown as it is
         line.say("failed", error=loaded.explain(error))
         return EX_SOFTWARE
+    if runner == [_ATTEND]:
+        return run_attendant(app, line)
     if runner:
         slot, consumer = runner
         return run_runner(app, line, board, int(slot), consumer)
@@ -87,10 +95,9 @@ class Template:
         gc.freeze()  # what is loaded stays out of collections, so that runners share its pages
         while not self._line.closed:
             for word, more in self._wait():
-                if word == "fork":
-                    exit_code = self._fork(more["slot"], more["consumer"])
-                    if exit_code is not None:
-                        return exit_code
+                exit_code = self._attend() if word == "attend" else self._fork(more["slot"], more["consumer"])
+                if exit_code is not None:
+                    return exit_code
             self._reap()
         return 0
 
@@ -102,19 +109,35 @@ class Template:
 
     def _fork(self, slot: int, consumer: str) -> int | None:
         """In the template None; in a forked runner its exit code, once it has ended."""
+        lifecycle.before_process(self._app.instance)
         fd = self._line.take_fd()
-        if self._clean:
-            pid = self._spawn(fd, slot, consumer)
-        else:
-            pid = os.fork()
-            if pid == 0:
-                return self._become_runner(fd, slot, consumer)
-        os.close(fd)
+        pid = self._start(fd, str(slot), consumer)
+        if pid == 0:
+            return run_runner(self._app, lines.adopt(fd), self._board, slot, consumer)
         self._pids.add(pid)
         self._line.say("forked", slot=slot, consumer=consumer, pid=pid)
         return None
 
-    def _become_runner(self, fd: int, slot: int, consumer: str) -> int:
+    def _attend(self) -> int | None:
+        """As `_fork`, for an attendant: nobody asks how it ends."""
+        fd = self._line.take_fd()
+        if self._start(fd, _ATTEND) == 0:
+            return run_attendant(self._app, lines.adopt(fd))
+        return None
+
+    def _start(self, fd: int, *arguments: str) -> int:
+        """The new process's id; 0 in a forked one."""
+        if self._clean:
+            pid = self._spawn(fd, *arguments)
+        else:
+            pid = os.fork()
+            if pid == 0:
+                self._become_child()
+                return 0
+        os.close(fd)
+        return pid
+
+    def _become_child(self) -> None:
         template = os.getppid()
         orphans.die_with_parent(template)
         signal.set_wakeup_fd(-1)
@@ -123,15 +146,14 @@ class Template:
         os.close(self._wakeup)
         os.close(self._wakeup_there)
         random.seed()
-        return run_runner(self._app, lines.adopt(fd), self._board, slot, consumer)
 
-    def _spawn(self, fd: int, slot: int, consumer: str) -> int:
+    def _spawn(self, fd: int, *arguments: str) -> int:
         child = subprocess.Popen(
             [
                 sys.executable,
                 *subprocess._args_from_interpreter_flags(),  # type: ignore[attr-defined]  # as the supervisor does
                 *_module(self._app.plan.pool),
-                *(str(fd), str(self._board.fd), str(self._board.stacks), str(os.getpid()), str(slot), consumer),
+                *(str(fd), str(self._board.fd), str(self._board.stacks), str(os.getpid()), *arguments),
             ],
             stdin=subprocess.PIPE,
             pass_fds=(fd, self._board.fd, self._board.stacks),
@@ -195,7 +217,8 @@ _STANDARD = [f"/proc/self/fd/{fd}" for fd in (0, 1, 2)]
 #: Greenlets: whatever is imported after this, the standard library included, waits for them.
 _PATCHES = {
     "gevent": "from gevent import monkey; monkey.patch_all()",
-    "eventlet": "import eventlet; eventlet.monkey_patch()",
+    "eventlet": "import warnings; warnings.filterwarnings('ignore', '[^a-z]*Eventlet is deprecated'); "
+    "import eventlet; eventlet.monkey_patch()",
 }
 
 

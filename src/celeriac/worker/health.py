@@ -120,9 +120,9 @@ def answer(path: str, vitals: Vitals) -> tuple[int, dict[str, Any]]:
     """Status and body for a path."""
     checks = vitals.check()
     if path == "/healthz":
-        good, names = checks.healthy, ("loop", "broker", "intake")
+        good, names = checks.healthy, ["loop", "broker", "intake"]
     elif path == "/readyz":
-        good, names = checks.ready, ("loop", "online", "runners", "stopping")
+        good, names = checks.ready, ["loop", "online", "runners", "stopping"]
     else:
         return 404, {"error": "there are /healthz and /readyz"}
     shown = {name: getattr(checks, name) for name in names}
