@@ -47,6 +47,9 @@ _FROM_SETTINGS = (
     ("ignore_result", "task_ignore_result"),
     ("store_eager_result", "task_store_eager_result"),
     ("store_errors_even_if_ignored", "task_store_errors_even_if_ignored"),
+    ("dead_letter", "task_dead_letter"),
+    ("dead_letter_requeue_after", "task_dead_letter_requeue_after"),
+    ("dead_letter_max_requeues", "task_dead_letter_max_requeues"),
 )
 
 
@@ -91,6 +94,11 @@ class Task(Generic[P, R_co]):
     acks_on_timeout: bool | None = None
     reject_on_worker_lost: bool | None = None
     retry_on_worker_lost: bool | None = None
+    #: A failure that is final is kept as a dead letter too; sent again after so many seconds (None: by nobody but an
+    #: operator), so many times.
+    dead_letter: bool | None = None
+    dead_letter_requeue_after: float | None = None
+    dead_letter_max_requeues: int | None = None
     #: Exceptions that are part of normal operation: stored as failures, logged without a traceback.
     throws: tuple[type[BaseException], ...] = ()
     #: Seconds or an instant.

@@ -43,6 +43,23 @@ _REASONS: tuple[tuple[type[CeleriacError], str], ...] = (
 )
 
 
+class Rates(Protocol):
+    """The rate limits of a node, as its runners share them."""
+
+    #: By name, the tasks that have one.
+    limited: Mapping[str, object]
+
+    def due(self, name: str, now: float) -> float:
+        """0.0: one may start now, and is counted. Else when to look at the message again."""
+        ...
+
+    def charge(self, name: str, now: float) -> None:
+        """One starts that must not wait."""
+        ...
+
+    def change(self, name: str, limit: object) -> None: ...
+
+
 class Admitted(Struct):
     """A delivery that is to run."""
 
@@ -75,7 +92,13 @@ class Admission:
         zone: tzinfo = UTC,
         consumer: telling.Consumer | None = None,
         limits: Limits = NO_LIMITS,
+        chances: tuple[float, int] = (0.0, 0),
+        rates: Rates | None = None,
     ) -> None:
+        #: Which tasks may not start at any time; None: none of this worker.
+        self._rates = rates
+        #: In how many seconds, and how often, what no worker knows yet is tried again: it may be about to be deployed.
+        self._chances = chances
         #: What the settings say of tasks that have no limits of their own.
         self._limits = limits
         self._limited = bool(limits.soft or limits.hard)
@@ -115,6 +138,8 @@ class Admission:
             task = self._tasks[name]
         except KeyError:
             raise NotRegistered(f"no task of this worker is named {name!r}") from None
+        if self._rates is not None and name in self._rates.limited and (due := self._wait(delivery, message, now)):
+            return Settlement(delivery, Verdict.PUT_OFF, due=due)
         args, kwargs, embed = protocol2.read_body(message, self._accept)
         if embed["chord"] or embed["chain"] or embed["callbacks"] or embed["errbacks"]:
             _check_canvas(embed)
@@ -131,6 +156,22 @@ class Admission:
         if self._limited or request.time_limit or request.soft_time_limit or task.time_limit or task.soft_time_limit:
             admitted.limits = decide(request, task, self._limits)
         return admitted
+
+    def change_rate(self, task: str, limit: str | float | None) -> None:
+        """While the worker runs. Raises: ImproperlyConfigured."""
+        if self._rates is not None and task in self._tasks:
+            self._rates.change(task, limit)
+
+    def _wait(self, delivery: Delivery, message: Message, now: float) -> float:
+        """Until when a message of a rate-limited task must wait; 0.0: it may start, and is counted."""
+        assert self._rates is not None
+        name, expires = message.headers["task"], message.headers.get("expires")
+        if expires and dates.epoch(expires, self._zone_of(message)) < now:
+            return 0.0  # it will not run, and takes nobody's turn
+        if delivery.shelf is not Shelf.READY:  # where it waited, its strikes would be forgotten
+            self._rates.charge(name, now)
+            return 0.0
+        return self._rates.due(name, now)
 
     def _zone_of(self, message: Message) -> tzinfo:
         """Of times that name no zone: UTC, as in Celery; the app's only where an old message says so."""
@@ -162,9 +203,11 @@ class Admission:
                 record = self._records.failure(Context(id=task_id, task=task), error, None)
             except CeleriacError:
                 problems.exception("the refusal of %s cannot be stored", task_id)
+        after, often = self._chances if reason == "unregistered" else (0.0, 0)
         return Settlement(
-            delivery, Verdict.DEAD, record=record, reason=reason, detail=str(error), task=task, task_id=task_id
-        )
+            delivery, Verdict.DEAD, record=record, reason=reason, detail=str(error), task=task, task_id=task_id,
+            again_after=after, again_most=often,
+        )  # fmt: skip
 
 
 def _check_canvas(embed: protocol2.Embed) -> None:

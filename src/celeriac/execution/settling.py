@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("celery.app.trace")
 
+#: Characters of a traceback that a dead letter keeps.
+_LONGEST = 50_000
+
 
 class Settled(Struct, frozen=True):
     """The settlement (None: nothing left to do), the outcome that it stands for, and what is to be called here."""
@@ -75,7 +78,7 @@ class Settling:
             if not request.ignores_result(work.task.ignore_result):
                 record = self.records.success(request, outcome.value, children)
         except Exception as error:  # EncodeError mostly; a value may run any code when it is written
-            return self._failure(work, Failure(error, traceback_text(error, __file__)))
+            return self._failed(work, Failure(error, traceback_text(error, __file__)))
         return _done(work, outcome, record, messages)
 
     def _failed(self, work: Admitted, outcome: Failure) -> Settled:
@@ -85,10 +88,12 @@ class Settling:
             return self._failure(work, outcome)
         if not isinstance(outcome.error, TimeLimitExceeded):
             settled = self._failure(work, outcome)
-            return self._aside(work, settled, "failed", outcome) if task.acks_on_failure is False else settled
+            kept = task.acks_on_failure is False or task.dead_letter
+            return self._aside(work, settled, "failed", outcome) if kept else settled
         strikes = delivery.strikes + 1
         if task.acks_on_timeout is not False:
-            return self._failure(work, outcome)
+            settled = self._failure(work, outcome)
+            return self._aside(work, settled, "timeout", outcome) if task.dead_letter else settled
         if strikes >= int(self._app.conf.task_max_strikes):
             return self._aside(work, self._failure(work, outcome), "timeout", outcome, strikes)
         return Settled(Settlement(delivery, Verdict.REQUEUE, shelf=Shelf.SUSPECT, strikes=strikes), outcome)
@@ -96,11 +101,15 @@ class Settling:
     def _aside(self, work: Admitted, settled: Settled, reason: str, outcome: Failure, strikes: int = 0) -> Settled:
         """The same, with the message kept as a dead letter."""
         assert settled.settlement is not None
+        after, often = chances(work.task.dead_letter_requeue_after, work.task.dead_letter_max_requeues)
         verdict = structs.replace(
             settled.settlement,
             verdict=Verdict.DEAD,
             reason=reason,
-            detail=f"{type(outcome.error).__name__}: {outcome.error}",
+            detail=_detail(outcome.error),
+            traceback=_bounded(outcome.traceback),
+            again_after=after,
+            again_most=often,
             task=work.task.name,
             task_id=work.request.id or "",
             strikes=strikes or work.delivery.strikes,
@@ -166,6 +175,7 @@ class Settling:
         failed = self._failure(work, Failure(Reject(outcome.reason, False), ""))
         if work.acknowledged or failed.settlement is None:
             return Settled(failed.settlement, outcome, failed.calls)
+        after, often = chances(work.task.dead_letter_requeue_after, work.task.dead_letter_max_requeues)
         verdict = Settlement(
             work.delivery,
             Verdict.DEAD,
@@ -173,10 +183,30 @@ class Settling:
             follow_ups=failed.settlement.follow_ups,
             reason="rejected",
             detail=str(outcome.reason),
+            again_after=after,
+            again_most=often,
             task=work.task.name,
             task_id=work.request.id or "",
         )
         return Settled(verdict, outcome, failed.calls)
+
+
+def chances(after: float | None, most: int | None) -> tuple[float, int]:
+    """`Settlement.again_after` and `again_most` for a task's options, or the app's settings."""
+    return float(after or 0.0), int(most or 0)
+
+
+def _detail(error: BaseException) -> str:
+    try:
+        return _bounded(f"{type(error).__name__}: {error}")
+    except Exception as odd:  # an exception that cannot be shown
+        return f"{type(error).__name__} (its text cannot be had: {type(odd).__name__})"
+
+
+def _bounded(text: str) -> str:
+    """The end says what went wrong, and no store takes half a character."""
+    text = text if len(text) <= _LONGEST else f"…{text[-_LONGEST:]}"
+    return text.encode("utf-8", "replace").decode()
 
 
 def _done(

@@ -105,6 +105,8 @@ class Conviction:
         subject = self._subject(delivery)
         error = TimeLimitExceeded(fate.limit)
         logger.error("Hard time limit (%ss) exceeded for %s[%s]", fate.limit, subject.task, subject.task_id)
+        if subject.late and subject.policy.acks_on_timeout is not False and subject.policy.dead_letter:
+            return self._dead(delivery, subject, error, "timeout", delivery.strikes)
         if not subject.late or subject.policy.acks_on_timeout is not False:
             return self._failed(delivery, subject, error)
         strikes = delivery.strikes + 1
@@ -131,7 +133,7 @@ class Conviction:
         if not fails:
             return None
         logger.error("Task handler raised error: %r [%s, %s]", error, subject.task, subject.task_id)
-        if subject.late and policy.acks_on_failure is False:
+        if subject.late and (policy.acks_on_failure is False or policy.dead_letter):
             return self._dead(delivery, subject, error, "failed", delivery.strikes)
         return self._failed(delivery, subject, error)
 
@@ -142,10 +144,15 @@ class Conviction:
     def _dead(
         self, delivery: Delivery, subject: Subject, error: BaseException, reason: str, strikes: int
     ) -> Settlement:
+        policy = subject.policy
+        # What killed its process again and again gets no second chance by itself.
+        after = 0.0 if reason == "lost" else policy.dead_letter_requeue_after
         return structs.replace(
             self._failed(delivery, subject, error),
             verdict=Verdict.DEAD,
             reason=reason,
+            again_after=after or 0.0,
+            again_most=policy.dead_letter_max_requeues or 0,
             detail=str(error),
             task=subject.task,
             task_id=subject.task_id,

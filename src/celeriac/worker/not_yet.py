@@ -9,12 +9,10 @@ if TYPE_CHECKING:
     from ..client.app import Celery
 
 _SETTINGS = {
-    "task_default_rate_limit": "rate limits are not kept",
     "worker_autoscaler": "the pool is not scaled",
     "beat_schedule": "nothing is scheduled; run stock celery beat beside it",
 }
 _TASK_OPTIONS = {
-    "rate_limit": "rate limits are not kept",
 }
 
 
@@ -30,6 +28,9 @@ def not_done(app: Celery) -> list[str]:
         names = sorted(_with(app.tasks, option)) if not conf.get(f"task_{option}") else []
         if names:
             lines.append(f"{option} of {', '.join(names[:5])}{' …' if len(names) > 5 else ''}: {what} by this version")
+    lost = sorted(name for name, task in app.tasks.items() if task.dead_letter and task.acks_late is False)
+    if lost:
+        lines.append(f"dead_letter of {', '.join(lost[:5])}: nothing is kept with acks_late=False")
     return lines
 
 

@@ -29,6 +29,9 @@ class Policy(Struct, frozen=True, kw_only=True):
     default_retry_delay: float = 180.0
     ignore_result: bool | None = None
     store_errors_even_if_ignored: bool | None = None
+    dead_letter: bool | None = None
+    dead_letter_requeue_after: float | None = None
+    dead_letter_max_requeues: int | None = None
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -56,6 +59,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     soft_when_idle: bool = False
     read_ahead: int
     read_ahead_bytes: int
+    #: Somebody listens to signals that an attendant sends.
+    attended: bool = False
     #: What becomes of a task whose process dies under it, for tasks that differ from `policy`, by name.
     policy: Policy
     policies: dict[str, Policy]
