@@ -42,6 +42,8 @@ class Consumer(Struct, frozen=True):
 
     hostname: str
     app: Any
+    #: What they get where Celery's get its worker.
+    controller: Any = None
 
 
 class Received:

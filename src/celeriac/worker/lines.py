@@ -7,7 +7,8 @@
     runner -> supervisor    overran {"limit": 5, "task": "…", "id": "…"}   (the soft limit was told to the task)
     runner -> supervisor    acknowledged {"receipt": 7, "queue": "…", "payload": "base64"}   (before the run)
     runner -> supervisor    ready | idle | quieted | quarantined {"ran": 0|1}
-    supervisor -> template  fork {"slot": 0, "consumer": "…"}   (with the runner's end of its line)
+    supervisor -> template  fork {"slot": 0, "consumer": "…"} | attend   (with the new process's end of its line)
+    supervisor -> attendant ready | stopping {"sig": "SIGTERM", "how": "Warm", "exitcode": 0} | ended
     template -> supervisor  hello {…} | failed {…} | forked {"slot": 0, "pid": 1} | exited {"pid": 1, "status": 9}
 
 End of file means that the other side is dead: nothing else tells so quickly.

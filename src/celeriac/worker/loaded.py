@@ -16,6 +16,8 @@ from ..execution import limits
 from ..execution.follow_up import takes_three
 from ..foundation import home, identifiers, loading
 from ..foundation.tracebacks import users_part
+from . import lifecycle
+from .logging_setup import set_up
 from .not_yet import not_done
 from .options import WorkerOptions
 from .plan import GREEN, Plan, Policy, pool_named, processors
@@ -28,6 +30,8 @@ class Loaded(Struct, frozen=True):
     plan: Plan
     options: WorkerOptions
     hostname: str
+    #: What receivers of signals get as the worker.
+    instance: Any = None
 
     @property
     def start_method(self) -> str:
@@ -46,14 +50,22 @@ class Loaded(Struct, frozen=True):
                 self.app.open_backend()
 
 
-def load(options: WorkerOptions) -> Loaded:
-    """Raises: ImproperlyConfigured, and whatever the user's modules raise, as it is."""
+def load(options: WorkerOptions, index: int | None = None) -> Loaded:
+    """With `index` (see `logging_setup`) logging is configured on the way. Raises: ImproperlyConfigured, and whatever
+    the user's modules raise, as it is."""
     loading.cwd_on_path()
     app = loading.find_app(options.app, Celery) if options.app else get_current_app()
     _lay_over(app, options)
     app.import_modules()
+    hostname = identifiers.node_name(options.hostname)
+    instance = lifecycle.Instance(app, options, hostname)
+    lifecycle.starting(instance)
     app.finalize()
-    return Loaded(app, plan_of(app, options), options, identifiers.node_name(options.hostname))
+    lifecycle.initialised(instance)
+    if index is not None:
+        set_up(app.conf, options, redirect=True, index=index)
+    lifecycle.set_up(instance)
+    return Loaded(app, plan_of(app, options), options, hostname, instance)
 
 
 def _lay_over(app: Celery, options: WorkerOptions) -> None:
@@ -85,6 +97,7 @@ def plan_of(app: Celery, options: WorkerOptions) -> Plan:
         pool=pool,
         processes=processes,
         lanes=lanes,
+        attended=lifecycle.is_attended(),
         policy=_common_policy(app),
         policies=_policies(app),
         called_errbacks=frozenset(name for name, task in app.tasks.items() if takes_three(task)),

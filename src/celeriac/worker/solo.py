@@ -14,7 +14,7 @@ import threading
 import time
 
 from ..errors import CeleriacError
-from . import loaded
+from . import lifecycle, loaded
 from .banner import banner, show
 from .daemon import Station
 from .health import HealthServer, Vitals
@@ -105,6 +105,7 @@ class SoloNode:
         self._online = True
         if options.reload:
             logger.warning("--reload does nothing with -P solo: choose prefork")
+        self._signal = "SIGTERM"
         if door is not None:
             self._upkeep.count_backlog()
             HealthServer(door, self._vitals).start()
@@ -123,8 +124,10 @@ class SoloNode:
         if sys.__stderr__ is not None:  # SIGUSR1 is for soft limits here
             faulthandler.register(signal.SIGUSR2, file=sys.__stderr__)
         self._vitals.runners_ready = self._vitals.slots = 1
+        lifecycle.process_begins(self._app.hostname, self._app.app.conf)
         logger.info("%s ready.", self._app.hostname)
         self._station.ready()
+        lifecycle.ready(self._app.instance)
         runner = make_runner(self._app, self._runner_line, self._board, 0, self._consumer)
         runner.listen_to_signals()
         code = runner.serve()
@@ -133,6 +136,8 @@ class SoloNode:
         self._settled.wait(timeout=10)
         self._upkeep.stop()
         self._upkeep.join(timeout=10)
+        lifecycle.last_words(self._app.instance)
+        lifecycle.process_ends(self._app.hostname, code)
         return code
 
     # -- the supervisor's part, in a thread --------------------------------------------------------------------------
@@ -155,6 +160,7 @@ class SoloNode:
                     self._command(self._quarantine.ran(0, bool(more.get("ran"))))
             if self._stopping and not told:  # here, since a signal's handler may have interrupted a log line
                 logger.warning("worker: Warm shutdown (%s)", self._app.hostname)
+                lifecycle.stopping(self._app.instance, self._signal, "Warm", 0)
                 told = True
             self._write_down()
             receipt, since = self._board.last(0)
@@ -176,6 +182,7 @@ class SoloNode:
     def _warm(self, number: int, frame: object) -> None:
         if self._stopping and number == signal.SIGINT:
             self._cold(number, frame)
+        self._signal = signal.Signals(number).name
         self._stopping = True
         self._line.say("stop")
 

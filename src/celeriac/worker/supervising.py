@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Callable
 
 from ..errors import CeleriacError
@@ -13,6 +14,7 @@ from .logging_setup import set_up
 from .options import WorkerOptions
 from .plan import Plan
 from .services import Services
+from .supervisor.attendance import Attendance
 from .supervisor.board import Board
 from .supervisor.doorbell import Doorbell
 from .supervisor.post import Post
@@ -52,6 +54,20 @@ def supervise(
         logger.warning("%d messages purged", broker.purge(plan.queues))
     post = Post()
     own = incarnation(node)
+    attendance = Attendance(plan.attended)
+
+    def ready() -> None:
+        services.ready(node)
+        attendance.tell("ready")
+
+    def stopping(sig: str, how: str, code: int) -> None:
+        services.stopping(sig, how, code)
+        attendance.tell("stopping", sig=sig, how=how, exitcode=code)
+
+    def tick(now: float) -> None:
+        services.tick(now)
+        attendance.keep(supervisor.crew.template, now)
+
     supervisor = Supervisor(
         node=own,
         plan=plan,
@@ -59,11 +75,12 @@ def supervise(
         template=template,
         new_template=another,
         post=post,
-        on_ready=lambda: services.ready(node),
-        on_stopping=services.stopping,
+        on_ready=ready,
+        on_stopping=stopping,
         accept=services.accept,
         on_renewed=services.renewed,
-        on_tick=services.tick,
+        on_tick=tick,
+        on_end=attendance.finish,
         on_signal=services.signals,
     )
     upkeep = Upkeep(
@@ -78,6 +95,7 @@ def supervise(
     )
     doorbell = Doorbell(lambda: broker.waiter(plan.queues), supervisor.wake)
     services.open(node, supervisor, upkeep, board, plan, conviction, post)
+    attendance.keep(template, time.monotonic())
     return supervisor.run(upkeep, doorbell)
 
 

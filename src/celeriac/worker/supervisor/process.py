@@ -99,6 +99,13 @@ class Template:
         there.close()
         return here
 
+    def attend(self) -> Line:
+        """Ask for an attendant; returns our end of its line."""
+        here, there = Line.pair()
+        self.line.say("attend", fds=(there.fileno(),))
+        there.close()
+        return here
+
     def close(self) -> None:
         """End it; its runners end with it."""
         self.line.close()

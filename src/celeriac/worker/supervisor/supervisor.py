@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..health import Vitals
+from ...brokers.revocation import Revocation
 from ..plan import Plan
 from .board import Board
 from .crew import Crew, Watchers
@@ -30,6 +31,7 @@ from .renewal import Renewal
 from .signals import SignalMailbox
 from .stopping import EX_HARD, EXIT, Announce, Stopping
 from .upkeep import Upkeep
+from .wanted import Found
 
 logger = logging.getLogger("celeriac.worker")
 
@@ -64,6 +66,7 @@ class Supervisor:
         accept: Callable[[dict[str, Any]], str] = lambda plan: "",
         on_renewed: Callable[[], None] = lambda: None,
         on_tick: Callable[[float], None] | None = None,
+        on_end: Callable[[], None] = lambda: None,
         on_signal: Mapping[int, Callable[[], None]] = MappingProxyType({}),
     ) -> None:
         self._node = node
@@ -77,6 +80,7 @@ class Supervisor:
         self._accept = accept
         self._on_renewed = on_renewed
         self._on_tick = on_tick
+        self._on_end = on_end
         self._on_signal = on_signal
         self._selector = selectors.DefaultSelector()
         self._quarantine = Quarantine()
@@ -148,6 +152,7 @@ class Supervisor:
         self._doorbell.stop()
         self._upkeep.stop()
         self._upkeep.join(timeout=10)
+        self._on_end()
         self._crew.close()
         self._doorbell.join(timeout=2)
         mailbox.close()
@@ -229,6 +234,10 @@ class Supervisor:
         if handle is not None:
             logger.warning("the lease of runner %d was taken by another node: it will be replaced", slot)
             handle.line.say("stop")
+
+    def wanted(self, found: list[Found], orders: list[Revocation]) -> None:
+        """Upkeep: these runs are to end, and whatever else is revoked by these orders."""
+        self._oversight.end(self._crew.ready(), found, orders)
 
     def online(self, yes: bool) -> None:
         self._online = yes
