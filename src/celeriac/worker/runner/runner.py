@@ -243,10 +243,15 @@ class Runner:
         finally:
             self._flusher.rest()
             if last:  # first: whoever looks between the two finds one of them
-                self._desk.unsettled(last, len(self._outcomes))
+                self._desk.unsettled(self._first_unsettled(last), last)
             self._desk.start(0, now)
             if ran:
                 self._have_run(ran, work)
+
+    def _first_unsettled(self, last: int) -> int:
+        """The lowest receipt of what has run and may not be settled, `last` being the highest."""
+        oldest = [*self._sent[:1], *self._outcomes[:1]]
+        return min([last, *(each.delivery.receipt for each in oldest if each.delivery is not None)])
 
     def _have_run(self, tasks: int, last: Admitted) -> None:
         mean = self._read_ahead.mean
@@ -419,6 +424,8 @@ class Runner:
 
     def _finish(self) -> None:
         """Give back what has not started, settle what has ended; after some attempts recovery does it."""
+        if not self._line.intact():
+            raise Ruined
         for _ in PAUSE:
             try:
                 if self._in_flight:

@@ -30,7 +30,7 @@ _TURNS = struct.Struct("<Q")
 _LAST = struct.Struct("<Qd")
 #: Behind that: how many tasks ended here, and what they take by the running mean (seconds).
 _RAN = struct.Struct("<Qd")
-#: Last before the supervisor's: the receipt that ran last, and how many outcomes have not been settled, it included.
+#: Last before the supervisor's: first and last receipt of those that have run and are not settled (0: there are none).
 _UNSETTLED = struct.Struct("<QQ")
 #: And behind that: of runners with many lanes the soonest hard deadline.
 _LIMITED = struct.Struct("<d")
@@ -123,10 +123,10 @@ class Board:
         return tasks, mean
 
     def unsettled(self, slot: int) -> tuple[int, int]:
-        """(receipt that ran last, how many outcomes are not settled); (0, 0) once all are. A process that dies after
-        a body, and before its outcome is settled, may have died of it."""
-        receipt, count = _UNSETTLED.unpack_from(self._memory, slot * self._stride + _SUPERVISOR - _UNSETTLED.size)
-        return receipt, count
+        """First and last receipt of those that have run and may not be settled; (0, 0) if there are none. A process
+        that dies between two bodies may have died of one of these."""
+        first, last = _UNSETTLED.unpack_from(self._memory, slot * self._stride + _SUPERVISOR - _UNSETTLED.size)
+        return first, last
 
     def turns(self, slot: int) -> int:
         """Turns made: answers of the broker that the runner has had."""
@@ -183,9 +183,9 @@ class Desk:
         self._ran += tasks
         _RAN.pack_into(self._memory, self._base + _TURNS.size + _LAST.size, self._ran, mean)
 
-    def unsettled(self, receipt: int, count: int) -> None:
-        """No body runs; the last one was that of `receipt`, and so many outcomes are still to be settled."""
-        _UNSETTLED.pack_into(self._memory, self._base + _SUPERVISOR - _UNSETTLED.size, receipt, count)
+    def unsettled(self, first: int, last: int) -> None:
+        """No body runs now; those from `first` to `last` have run and are still to be settled."""
+        _UNSETTLED.pack_into(self._memory, self._base + _SUPERVISOR - _UNSETTLED.size, first, last)
 
     def turn(self) -> None:
         """One more answer of the broker: the sign of life that the watchdog reads."""

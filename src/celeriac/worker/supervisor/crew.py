@@ -28,6 +28,8 @@ logger = logging.getLogger("celeriac.worker")
 FALSE_STARTS = 5
 #: A runner's exit status where broker or backend was away: another is tried after so many seconds, until one can start.
 UNAVAILABLE, ANOTHER_TRY = 69, 1.0
+#: Receipts that are looked at, at most, where it is not known of which run a process died.
+MOST_SUSPECTS = 10_000
 #: Why a successor is paused: its predecessor still runs.
 SUCCESSION = "succession"
 
@@ -317,13 +319,14 @@ class Crew:
         self.last_end = time.monotonic()
 
     def _blamed(self, handle: RunnerHandle, how: str, definite: bool) -> dict[int, Fate]:
-        """What ran; or, between bodies, what ran last: it may have left the process so that it could only die. Were
-        nothing blamed, it would run again for ever."""
+        """What ran; or, between bodies, all that had run and was not settled: one of them may have left the process so
+        that it could only die. Were nothing blamed, it would run again for ever; suspects run alone, so it is found."""
         runs = self._board.runs(handle.slot)
         if runs:
             return {run.receipt: Lost(how, definite and len(runs) == 1) for run in runs}
-        receipt, outcomes = self._board.unsettled(handle.slot)
-        return {receipt: Lost(how, definite and outcomes <= 1)} if receipt else {}
+        first, last = self._board.unsettled(handle.slot)
+        lost = Lost(how, definite and first == last)
+        return {receipt: lost for receipt in range(max(first, last - MOST_SUSPECTS), last + 1) if receipt}
 
     def _ended_with_us(self, status: int | None) -> bool:
         """A service manager sends SIGTERM to every process of the service at once: no task is to blame for that."""
