@@ -8,6 +8,7 @@ the next call); links are never shared by a fork.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -210,7 +211,8 @@ class Link:
         """For good. Safe twice."""
         sock, self._socket, self._poll = self._socket, None, None
         if sock is not None:
-            sock.close()
+            with contextlib.suppress(OSError):  # somebody has closed its descriptor
+                sock.close()
 
     def __del__(self) -> None:
         # Nobody closes an app: what is dropped is closed without a ResourceWarning. (Unset if connecting failed.)
