@@ -6,11 +6,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from datetime import UTC, tzinfo
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 
-from ..brokers.base import Delivery, Settlement, Verdict
+from ..brokers.base import Delivery, Settlement, Shelf, Verdict
 from ..client.request import Context
 from ..errors import (
     CeleriacError,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..client.app import Celery
@@ -11,8 +10,6 @@ if TYPE_CHECKING:
 _SETTINGS = {
     "worker_autoscaler": "the pool is not scaled",
     "beat_schedule": "nothing is scheduled; run stock celery beat beside it",
-}
-_TASK_OPTIONS = {
 }
 
 
@@ -24,15 +21,7 @@ def not_done(app: Celery) -> list[str]:
         for name, what in _SETTINGS.items()
         if conf.get(name) and conf.value_set_for(name)
     ]
-    for option, what in _TASK_OPTIONS.items():
-        names = sorted(_with(app.tasks, option)) if not conf.get(f"task_{option}") else []
-        if names:
-            lines.append(f"{option} of {', '.join(names[:5])}{' …' if len(names) > 5 else ''}: {what} by this version")
     lost = sorted(name for name, task in app.tasks.items() if task.dead_letter and task.acks_late is False)
     if lost:
         lines.append(f"dead_letter of {', '.join(lost[:5])}: nothing is kept with acks_late=False")
     return lines
-
-
-def _with(tasks: Mapping[str, Any], option: str) -> Iterable[str]:
-    return (name for name, task in tasks.items() if getattr(task, option, None) is not None)

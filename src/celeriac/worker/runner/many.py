@@ -12,6 +12,7 @@ import selectors
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from ...brokers.base import Settlement, Shelf, Turn, Waiter
 from ...errors import CeleriacError, FencedError, OperationalError
@@ -187,6 +188,7 @@ class ManyRunner:
             admitted = self._admission.admit(delivery, turn.now)
             if isinstance(admitted, Settlement):
                 self._outcomes.append(admitted)
+                self._read_ahead.passed()
             else:
                 self._alone = self._alone or delivery.shelf is not Shelf.READY
                 self._held.append(admitted)
@@ -340,13 +342,19 @@ class ManyRunner:
                 self._quiet, self._woken = False, True
             elif word == "quarantine":
                 self._run_quarantined()
-            elif word == "pause":
-                self._paused.add(more["why"])
-            elif word == "unpause":
-                self._paused.discard(more["why"])
-                self._woken = True
+            elif more:
+                self._obey_more(word, more)
         if self._line.closed:
             self._stopping = True
+
+    def _obey_more(self, word: str, more: dict[str, Any]) -> None:
+        if word == "rate":
+            self._admission.change_rate(**more)
+        elif word == "pause":
+            self._paused.add(more["why"])
+        elif word == "unpause":
+            self._paused.discard(more["why"])
+            self._woken = True
 
     def _run_quarantined(self) -> None:
         ran = 0

@@ -46,6 +46,10 @@ class ReadAhead:
         """A body of this task may take longer than what is finished should wait. The unknown counts as long."""
         return self._by_task.get(task, SURPRISE) >= SURPRISE
 
+    def passed(self) -> None:
+        """A message came that is not to run: it cost next to nothing."""
+        self.mean *= 1 - _NEWEST
+
     def learn(self, task: str, seconds: float) -> None:
         """A body of this task ran for so long."""
         self.mean += _NEWEST * (seconds - self.mean)

@@ -211,6 +211,7 @@ class Runner:
             admitted = self._admission.admit(delivery, now)
             if isinstance(admitted, Settlement):
                 self._outcomes.append(admitted)
+                self._read_ahead.passed()
             else:
                 self._held.append(admitted)
 
@@ -355,7 +356,9 @@ class Runner:
             self._stopping = True
 
     def _obey_more(self, word: str, more: dict[str, Any]) -> None:
-        if word == "pause":
+        if word == "rate":
+            self._admission.change_rate(**more)
+        elif word == "pause":
             self._paused.add(more["why"])
         elif word == "unpause":
             self._paused.discard(more["why"])

@@ -27,6 +27,7 @@ from ..logging_setup import set_up
 from ..plan import GREEN, MANY
 from ..settler import Settler
 from ..supervisor.board import Board
+from ..supervisor.rates import Rates, RateTable
 from .flusher import Flusher
 from .lifespan import Lifespan
 from .read_ahead import ReadAhead
@@ -95,7 +96,17 @@ def _parts(loaded: Loaded, line: Line, consumer: str) -> Parts:
     limits = default_limits(app.conf)
     return Parts(
         settler=lambda: Settler(broker.consumer(consumer, plan.queues), apart),
-        admission=Admission(app.tasks, accepted(app), records, loaded.hostname, app.timezone, sender, limits),
+        admission=Admission(
+            app.tasks,
+            accepted(app),
+            records,
+            loaded.hostname,
+            app.timezone,
+            sender,
+            limits,
+            chances(app.conf.task_dead_letter_requeue_after, app.conf.task_dead_letter_max_requeues),
+            rates_of(app, board),
+        ),
         tracer=Tracer(Settling(app, records), backend),
         lifespan=_lifespan(app.conf, plan, line),
         listen=(lambda: broker.waiter(plan.queues)) if _listens_itself(broker, plan) else None,
@@ -105,7 +116,7 @@ def _parts(loaded: Loaded, line: Line, consumer: str) -> Parts:
 def _serve_many(loaded: Loaded, line: Line, board: Board, slot: int, consumer: str) -> int:
     from .start_many import serve_many
 
-    parts = _parts(loaded, line, consumer)
+    parts = _parts(loaded, line, board, consumer)
     return serve_many(
         loaded.plan,
         settler=parts.settler(),
@@ -122,7 +133,7 @@ def _serve_many(loaded: Loaded, line: Line, board: Board, slot: int, consumer: s
 def make_runner(loaded: Loaded, line: Line, board: Board, slot: int, consumer: str) -> Runner:
     """A runner of one lane, the main thread."""
     plan = loaded.plan
-    parts = _parts(loaded, line, consumer)
+    parts = _parts(loaded, line, board, consumer)
     flusher = Flusher(parts.settler)
     flusher.start()
     return Runner(
@@ -138,6 +149,13 @@ def make_runner(loaded: Loaded, line: Line, board: Board, slot: int, consumer: s
         alone=plan.pool == "solo",
         listen=parts.listen,
     )
+
+
+def rates_of(app: Any, board: Board) -> Rates | None:
+    """The rate limits of the app's tasks; None where they are not to be kept."""
+    if app.conf.worker_disable_rate_limits:
+        return None
+    return Rates(RateTable(board), {name: task.rate_limit for name, task in app.tasks.items()})
 
 
 def _lifespan(conf: Any, plan: Plan, line: Line) -> Lifespan | None:

@@ -88,6 +88,10 @@ class Board:
         if self.stacks >= 0:
             os.close(self.stacks)
 
+    def rates_area(self) -> tuple[mmap.mmap, int, int, int]:
+        """(memory, descriptor, offset, size) of the part that `rates` uses."""
+        return self._memory, self.fd, _RATES, _SIZE - _RATES
+
     def desk(self, slot: int, lane: int = 0) -> Desk:
         """The runner's view of its area, for its lane `lane`."""
         return Desk(self._memory, slot * self._stride, lane)
