@@ -29,10 +29,11 @@ class Bell:
             pass  # full: it rings already; closed: nobody listens
 
     def silence(self) -> None:
-        try:
-            os.read(self._reading, 4096)
-        except BlockingIOError:
-            pass
+        if select.select([self._reading], [], [], 0)[0]:  # under eventlet even this descriptor's read would wait
+            try:
+                os.read(self._reading, 4096)
+            except BlockingIOError:
+                pass
 
     def sleep(self, seconds: float, also: int | None = None) -> bool:
         """Wait so long; True, and silent again, if it rang or the file descriptor `also` became readable."""

@@ -39,7 +39,21 @@ def awaited(value: Any, call: Call | None = None) -> Any:
 
 
 @calls_bodies
+def refuse(where: str) -> None:
+    """No coroutine can be run in this process: loops are one a system thread, and all its tasks share one."""
+    global _refused
+    _refused = where
+
+
+_refused = ""
+
+
 def _run(coroutine: Any) -> Any:
+    if _refused:
+        coroutine.close()
+        raise RuntimeError(
+            f"an async def task cannot run in {_refused}: run it in a worker of another pool, asyncio best"
+        )
     runner = _own.runner
     if runner is None:
         import asyncio

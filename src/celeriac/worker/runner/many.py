@@ -331,6 +331,8 @@ class ManyRunner:
     # -- what the supervisor says ------------------------------------------------------------------------------------
 
     def _obey(self) -> None:
+        if not self._line.readable():  # eventlet's sockets wait, whatever they are told
+            return
         for word, more in self._line.said():
             if word == "stop":
                 self._stopping = True

@@ -10,12 +10,14 @@ from __future__ import annotations
 from types import FrameType
 from typing import Any
 
+from ....execution import coroutines
 from .base import Tell
 from .threads import LaneThread, ThreadLanes, Trace
 
 
 def green_lanes(pool: str, trace: Trace, size: int, tell: Tell) -> ThreadLanes:
     """Of gevent or eventlet, as `pool` names them."""
+    coroutines.refuse(f"-P {pool}")
     return ThreadLanes(trace, size, tell, GeventLane if pool == "gevent" else EventletLane)
 
 
