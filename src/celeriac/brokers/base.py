@@ -274,6 +274,10 @@ class Broker(Protocol):
         """
         ...
 
+    def held(self, consumer: str, queues: Sequence[str]) -> list[Delivery]:
+        """What the consumer has in flight, in no order. A look, which changes nothing."""
+        ...
+
     def give_back(self, consumer: str, queues: Sequence[str], after: int) -> int:
         """Return what the consumer holds with receipts above `after` to the queue, to be taken next, without a
         strike. Suspects go back to their shelf. Returns the highest receipt ever issued to the consumer, or a higher

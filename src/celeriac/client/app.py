@@ -24,6 +24,7 @@ from ..foundation.loading import import_module, symbol
 from ..settings import Layer, Settings
 from ..signals import import_modules
 from . import addresses, autodiscovery, calling, construction, current, definition, pickling
+from .control import Control
 from .lazy import settle
 from .naming import created_in, task_name
 from .opened import Opened
@@ -394,6 +395,18 @@ class Celery:
     def publisher(self) -> Publisher:
         """The way out for all calls of this process."""
         return self.opened.publisher
+
+    @cached_property
+    def control(self) -> Control:
+        """Orders to the workers: `app.control.revoke(task_id)`. Celery's guide: Workers."""
+        return Control(self)
+
+    @cached_property
+    def dead(self) -> DeadLetters:
+        """Dead letters: `app.dead.list(reason="failed")`, `app.dead.requeue(task="shop.*", rate="10/s")`."""
+        from .dead import DeadLetters  # most programs never look
+
+        return DeadLetters(self)
 
     @property
     def waits(self) -> Waits:

@@ -6,7 +6,7 @@ Reads documents and waits (through `waiting`); never writes any. Nothing happens
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
 from time import monotonic
@@ -362,9 +362,29 @@ class AsyncResult(ResultBase, Generic[R_co]):
             self.parent.forget()
         self.backend.forget((self.id,))
 
-    def revoke(self, *args: Any, **kwargs: Any) -> None:
-        """Not in this version."""
-        raise NotImplementedError("revoking tasks is not supported by this version")
+    def revoke(
+        self,
+        connection: Any = None,
+        terminate: bool = False,
+        signal: str | int | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """No worker is to run it; with `terminate` it is ended where it runs (`Control.revoke`). The order is stored in
+        the broker when this returns: `connection`, `wait` and `timeout` are Celery's, and change nothing."""
+        self.app.control.revoke(self.id, terminate=terminate, signal=signal)
+
+    def revoke_by_stamped_headers(
+        self,
+        headers: Mapping[str, Any],
+        connection: Any = None,
+        terminate: bool = False,
+        signal: str | int | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """As `revoke`, for all tasks with one of these stamps."""
+        self.app.control.revoke_by_stamped_headers(headers, terminate=terminate, signal=signal)
 
     # -- documents -------------------------------------------------------------------------------------------
 

@@ -196,6 +196,9 @@ class FaultyBroker:
     def recover(self, consumer: str, queues: Sequence[str], into: str, counter: int | None = None) -> list[Delivery]:
         return self._do("recover", lambda: self.broker.recover(consumer, queues, into, counter))
 
+    def held(self, consumer: str, queues: Sequence[str]) -> list[Delivery]:
+        return self._do("held", lambda: self.broker.held(consumer, queues))
+
     def give_back(self, consumer: str, queues: Sequence[str], after: int) -> int:
         return self._do("give_back", lambda: self.broker.give_back(consumer, queues, after))
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import faulthandler
 import logging
 import os
+import queue
 import select
 import signal
 import socket
@@ -30,6 +31,7 @@ from .supervisor.oversight import tell_overrun
 from .supervisor.process import RunnerHandle
 from .supervisor.quarantine import Quarantine
 from .supervisor.upkeep import Events, Upkeep
+from .supervisor.wanted import Found
 from .wiring import incarnation, open_upkeep
 
 logger = logging.getLogger("celeriac.worker")
@@ -89,6 +91,7 @@ class SoloNode:
                 quarantined=lambda waiting: self._command(self._quarantine.wanted([0], time.monotonic())),
                 settled=lambda consumer: self._settled.set(),
                 online=lambda yes: setattr(self, "_online", yes),
+                wanted=lambda found, orders: self._found.put(found),
             ),
         )
         self._doorbell = Doorbell(lambda: broker.waiter(plan.queues), lambda slot: self._line.say("wake"))
@@ -98,6 +101,7 @@ class SoloNode:
         self._handle = RunnerHandle(
             slot=0, consumer=self._consumer, line=self._line, since=time.monotonic(), pid=os.getpid()
         )
+        self._found: queue.SimpleQueue[list[Found]] = queue.SimpleQueue()
         self._deadlines = Deadlines(self._board, alone=True)
         self._stopping = False
         self._station = station
@@ -149,6 +153,9 @@ class SoloNode:
             wait = min(_TICK, deadlines.soonest - time.monotonic())
             readable, _, _ = select.select([self._line], [], [], max(0.0, wait))
             deadlines.look([self._handle], time.monotonic())
+            while not self._found.empty():
+                for one in self._found.get():
+                    deadlines.terminate(self._handle, one.receipt, one.signal, time.monotonic())
             for word, more in self._line.said() if readable else []:
                 if word == "overran":
                     tell_overrun(more)

@@ -231,6 +231,11 @@ class MemoryBroker(DeadLetters):
             self._end(consumer, queues)
             return moved
 
+    def held(self, consumer: str, queues: Sequence[str]) -> list[Delivery]:
+        with self.lock:
+            mine = self.state.held.get(consumer, {})
+            return [mine[receipt][0] for receipt in self.state.held_on(consumer, queues)]
+
     def give_back(self, consumer: str, queues: Sequence[str], after: int) -> int:
         with self.lock:
             receipts = [receipt for receipt in self.state.held_on(consumer, queues) if receipt > after]

@@ -186,6 +186,15 @@ class RedisBroker(DeadLetters):
         rows = zip(answer[::3], answer[1::3], answer[2::3], strict=True)
         return [read_record(queues[index - 1], receipt, record) for index, receipt, record in rows]
 
+    def held(self, consumer: str, queues: Sequence[str]) -> list[Delivery]:
+        commands = [("HGETALL", self._layout.keys(queue).inflight(consumer)) for queue in queues]
+        answers = self._pool.run(*commands, timeout=self._timeout) if commands else []
+        return [
+            read_record(queue, int(receipt), record)
+            for queue, answer in zip(queues, answers, strict=True)
+            for receipt, record in pairs(answer)
+        ]
+
     def give_back(self, consumer: str, queues: Sequence[str], after: int) -> int:
         issued: int = self._put_back(consumer, queues, after, dismiss=False)
         return issued

@@ -137,6 +137,9 @@ class SQLiteBroker(DeadLetters):
 
         return self.write(work)
 
+    def held(self, consumer: str, queues: Sequence[str]) -> list[Delivery]:
+        return self.read(lambda step: _held(step, consumer, _names(step, queues)))
+
     def give_back(self, consumer: str, queues: Sequence[str], after: int) -> int:
         return self.write(lambda step: _put_back(step, consumer, _names(step, queues), after))
 
@@ -256,6 +259,14 @@ def _move(step: Step, consumer: str, into: str, names: Mapping[int, str]) -> lis
         payload = step.execute(SQL.payload, (row.message,)).fetchone()[0]
         moved.append(Delivery(names[row.queue], receipt, payload, row.strikes, Shelf(row.shelf), row.receipt, consumer))
     return moved
+
+
+def _held(step: Step, consumer: str, names: Mapping[int, str]) -> list[Delivery]:
+    found = []
+    for row in _holdings(step, consumer, names):
+        payload = step.execute(SQL.payload, (row.message,)).fetchone()[0]
+        found.append(Delivery(names[row.queue], row.receipt, payload, row.strikes, Shelf(row.shelf)))
+    return found
 
 
 def _put_back(step: Step, consumer: str, names: Mapping[int, str], after: int) -> int:

@@ -18,6 +18,7 @@ from ...brokers.base import Settlement, Shelf, Turn, Waiter
 from ...errors import CeleriacError, FencedError, OperationalError
 from ...execution.admission import Admission, Admitted
 from ...execution.limits import Limits
+from ...execution.revocations import Revocations
 from ...execution.tracer import Tracer
 from ..exits import RECYCLED
 from ..lines import Line, on_line
@@ -59,6 +60,7 @@ class Runner:
         read_ahead: ReadAhead,
         max_bytes: int,
         listen: Callable[[], Waiter] | None = None,
+        revocations: Revocations,
         lifespan: Lifespan | None = None,
         alone: bool = False,
         clock: Callable[[], float] = time.monotonic,
@@ -77,6 +79,9 @@ class Runner:
         #: None: it lives as long as its node.
         self._lifespan = lifespan
         self._clock = clock
+        self._revocations = revocations
+        #: Of the newest revocation when we reserved last; 0: there is none.
+        self._revision = 0
         self._solo = alone
         self._arm = MainThread(desk, self._overran, alone=alone, clock=clock)
         self._held: deque[Admitted] = deque()
@@ -207,6 +212,7 @@ class Runner:
             # Asked with empty hands there is nothing to drain: another runner was faster.
             self._drain = turn.suspects and not self._alone
         now = turn.now
+        self._revision = turn.revision
         for delivery in turn.deliveries:
             admitted = self._admission.admit(delivery, now)
             if isinstance(admitted, Settlement):
@@ -226,6 +232,8 @@ class Runner:
         try:
             while held:
                 work = held[0]
+                if self._revision and self._refuse(work):
+                    continue
                 if work.early or is_long(work.task.name):
                     self._flush()
                     now = self._clock()
@@ -260,6 +268,14 @@ class Runner:
         if self._lifespan is not None:
             self._lifespan.ran(tasks, last.task.name, mean)
             self._stopping = self._stopping or self._lifespan.over
+
+    def _refuse(self, work: Admitted) -> bool:
+        """Whether it is not to run, because it was revoked."""
+        settlement = self._revocations.refuse(work, self._revision)
+        if settlement is not None:
+            self._held.popleft()
+            self._outcomes.append(settlement)
+        return settlement is not None
 
     def _trace_limited(self, work: Admitted, limits: Limits) -> Settlement | None:
         """Armed, and with its deadlines on the board: not a moment longer than the run, lest what is to be told to the

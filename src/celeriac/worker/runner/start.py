@@ -17,11 +17,13 @@ from ...errors import CeleriacError
 from ...execution.admission import Admission
 from ...execution.limits import default as default_limits
 from ...execution.records import Records
-from ...execution.settling import Settling
+from ...execution.revocations import Revocations
+from ...execution.settling import Settling, chances
 from ...execution.telling import Consumer as SignalSender
 from ...execution.tracer import Tracer
 from ...foundation import logs
 from ...wire import serializers
+from .. import lifecycle
 from ..lines import Line
 from ..logging_setup import set_up
 from ..plan import GREEN, MANY
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("celeriac.worker.runner")
 
-EX_UNAVAILABLE = 69
+EX_FAILED, EX_UNAVAILABLE = 1, 69
 
 
 def run_runner(loaded: Loaded, line: Line, board: Board, slot: int, consumer: str) -> int:
@@ -53,6 +55,13 @@ def run_runner(loaded: Loaded, line: Line, board: Board, slot: int, consumer: st
     logs.name_process(f"ForkPoolWorker-{slot + 1}")
     set_up(loaded.app.conf, loaded.options, redirect=True, index=slot + 1)
     set_task_join_will_block(True)
+    lifecycle.process_begins(loaded.hostname, loaded.app.conf)
+    code = _serve(loaded, line, board, slot, consumer)
+    lifecycle.process_ends(loaded.hostname, code)
+    return code
+
+
+def _serve(loaded: Loaded, line: Line, board: Board, slot: int, consumer: str) -> int:
     try:
         if loaded.plan.pool in MANY:
             return _serve_many(loaded, line, board, slot, consumer)
@@ -62,6 +71,9 @@ def run_runner(loaded: Loaded, line: Line, board: Board, slot: int, consumer: st
     except CeleriacError as error:
         logger.error("the runner cannot start: %s", error)
         return EX_UNAVAILABLE
+    except Exception:
+        logger.critical("the runner ends by an error of its own", exc_info=True)
+        return EX_FAILED
 
 
 def _leave_signals_to_the_supervisor() -> None:
@@ -82,11 +94,12 @@ class Parts(Struct, frozen=True):
     settler: Callable[[], Settler]
     admission: Admission
     tracer: Tracer
+    revocations: Revocations
     lifespan: Lifespan | None
     listen: Callable[[], Waiter] | None
 
 
-def _parts(loaded: Loaded, line: Line, consumer: str) -> Parts:
+def _parts(loaded: Loaded, line: Line, board: Board, consumer: str) -> Parts:
     """With connections of their own."""
     app, plan = loaded.app, loaded.plan
     broker, backend, joined = connect(app)
@@ -108,6 +121,7 @@ def _parts(loaded: Loaded, line: Line, consumer: str) -> Parts:
             rates_of(app, board),
         ),
         tracer=Tracer(Settling(app, records), backend),
+        revocations=Revocations(broker.revocations, records),
         lifespan=_lifespan(app.conf, plan, line),
         listen=(lambda: broker.waiter(plan.queues)) if _listens_itself(broker, plan) else None,
     )
@@ -146,6 +160,7 @@ def make_runner(loaded: Loaded, line: Line, board: Board, slot: int, consumer: s
         read_ahead=ReadAhead(plan.read_ahead),
         max_bytes=plan.read_ahead_bytes,
         lifespan=parts.lifespan,
+        revocations=parts.revocations,
         alone=plan.pool == "solo",
         listen=parts.listen,
     )

@@ -46,11 +46,11 @@ class Deadlines:
 
     def terminate(self, handle: RunnerHandle, receipt: int, number: int, now: float) -> bool:
         """End this run by a signal, or, where others run beside it, by the runner's own means first. False: it does not
-        run."""
+        run, or is about to end already."""
         if not any(run.receipt == receipt for run in self._board.runs(handle.slot)):
             return False
         if (handle.consumer, receipt) in self._condemned:
-            return True
+            return False
         if self._alone:
             number = signal.SIGUSR1
         gentle = number == signal.SIGUSR1

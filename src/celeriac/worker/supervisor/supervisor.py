@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from ..health import Vitals
 from ...brokers.revocation import Revocation
+from ..health import Vitals
 from ..plan import Plan
 from .board import Board
 from .crew import Crew, Watchers

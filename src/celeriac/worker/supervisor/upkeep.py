@@ -18,12 +18,14 @@ from types import MappingProxyType
 from msgspec import Struct
 
 from ...brokers.base import Broker, Delivery, Settlement
+from ...brokers.revocation import Revocation
 from ...errors import CeleriacError, FencedError, OperationalError
 from ..settler import Settler
 from . import verdicts
 from .board import ALL, Board
 from .fates import Fate
 from .reaper import Reaper
+from .wanted import Found, Wanted
 
 logger = logging.getLogger("celeriac.worker.upkeep")
 
@@ -37,6 +39,10 @@ QUARANTINE_LOOK = 2.0
 BACKLOG_LOOK = 5.0
 #: No run ended with its process: all goes back.
 NOBODY: Mapping[int, Fate] = MappingProxyType({})
+
+
+def _nobody(*news: object) -> None:
+    """Not told."""
 
 
 class Held(Struct, frozen=True):
@@ -54,6 +60,8 @@ class Events(Struct, frozen=True):
     quarantined: Callable[[int], None]
     settled: Callable[[str], None]
     online: Callable[[bool], None]
+    #: Runs that are to end, and the orders of the last seconds.
+    wanted: Callable[[list[Found], list[Revocation]], None] = _nobody
 
 
 class Upkeep(threading.Thread):
@@ -96,6 +104,8 @@ class Upkeep(threading.Thread):
         self._next_reaping = time.monotonic() + lease / 3
         self._next_promotion = 0.0
         self._next_quarantine = 0.0
+        self._wanted = Wanted(broker, self._queues, board)
+        self._next_wanted = 0.0
         self._next_count: float | None = None
         #: Messages that wait in the queues, as last counted; None: not counted.
         self.backlog: int | None = None
@@ -189,7 +199,14 @@ class Upkeep(threading.Thread):
     def _look_around(self) -> None:
         """What is refused for one reason keeps nothing else from being done."""
         refused: CeleriacError | None = None
-        for look in (self._promote_if_due, self._reap_if_due, self._look_at_quarantine_if_due, self._count_if_due):
+        looks = (
+            self._promote_if_due,
+            self._look_for_wanted_if_due,
+            self._reap_if_due,
+            self._look_at_quarantine_if_due,
+            self._count_if_due,
+        )
+        for look in looks:
             try:
                 look()
             except (FencedError, OperationalError):
@@ -211,7 +228,8 @@ class Upkeep(threading.Thread):
     def _pause(self) -> float:
         if not self._online or self._refused or self._undone or self._pending:
             return PAUSE
-        soonest = min(self._next_renewal, self._next_reaping, self._next_promotion, self._next_quarantine)
+        looks = min(self._next_promotion, self._next_quarantine, self._next_wanted)
+        soonest = min(self._next_renewal, self._next_reaping, looks)
         return max(0.0, soonest - time.monotonic())
 
     def _farewell(self) -> None:
@@ -355,6 +373,16 @@ class Upkeep(threading.Thread):
         if self._next_count is not None and now >= self._next_count:
             self.backlog = sum(each.ready for each in self._broker.count(self._queues).values())
             self._next_count = now + BACKLOG_LOOK
+
+    def _look_for_wanted_if_due(self) -> None:
+        now = time.monotonic()
+        if now < self._next_wanted:
+            return
+        self._next_wanted = now + DUE_LOOK
+        slots = {held.consumer: held.slot for held in self._held.values() if held.slot is not None}
+        found, orders = self._wanted.look(slots, now)
+        if orders:
+            self._events.wanted(found, orders)
 
     def _look_at_quarantine_if_due(self) -> None:
         now = time.monotonic()
