@@ -52,7 +52,7 @@ def _run(coroutine: Any) -> Any:
     if _refused:
         coroutine.close()
         raise RuntimeError(
-            f"an async def task cannot run in {_refused}: run it in a worker of another pool, asyncio best"
+            f"an async def task cannot run in {_refused}: run it with another pool, best asyncio"
         )
     runner = _own.runner
     if runner is None:
