@@ -15,6 +15,7 @@ from ..foundation import logs
 from ..foundation.identifiers import node_name
 from ..signals import after_setup_logger, after_setup_task_logger, setup_logging
 from .daemon import log_path
+from .lifecycle import safely
 from .options import WorkerOptions
 
 
@@ -48,9 +49,9 @@ def set_up(conf: Any, options: WorkerOptions, *, redirect: bool, index: int = 0)
         structured=conf.worker_log_json,
         current=_running,
     )
-    after_setup_logger.send(None, logger=logging.getLogger(), format=conf.worker_log_format, **said)
+    safely(after_setup_logger, None, logger=logging.getLogger(), format=conf.worker_log_format, **said)
     tasks = logging.getLogger("celery.task")
-    after_setup_task_logger.send(None, logger=tasks, format=conf.worker_task_log_format, **said)
+    safely(after_setup_task_logger, None, logger=tasks, format=conf.worker_task_log_format, **said)
     if configured and redirect and conf.worker_redirect_stdouts:
         logs.redirect_stdouts(conf.worker_redirect_stdouts_level)
 
