@@ -125,21 +125,46 @@ def test_stale_and_broken_pidfiles_are_replaced(stage: Stage) -> None:
     end(pidfile)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
-def test_another_user_with_no_groups_of_ours(tmp_path_factory: pytest.TempPathFactory, stage: Stage) -> None:
+ROOT = pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+
+
+@ROOT
+def test_another_user_and_group_for_good_and_none_of_our_groups(stage: Stage) -> None:
     for folder in (stage.folder, *stage.folder.parents[:3]):
         folder.chmod(0o755)
     os.chown(stage.folder, NOBODY.pw_uid, NOBODY.pw_gid)
-    started = celeriac(stage, "-A", "tasks", "worker", "-D", "-c", "1", "--uid", "nobody", "--pidfile", "w.pid")
+    (stage.folder / "ours.log").touch(mode=0o600)
+    # The interpreter may lie where only root can reach it, as here under /root: everything is imported before.
+    script = """
+        import os, sys
+        from celeriac.worker import daemon
+        from celeriac.worker.options import WorkerOptions
+        sys.executable = "/bin/sh"
+        station = daemon.settle_in(WorkerOptions(uid="nobody", pidfile="w.pid", logfile="w.log"))
+        print(os.getresuid(), os.getresgid(), 0 in os.getgroups(), os.stat("w.pid").st_uid)
+        try:
+            os.setuid(0)
+        except PermissionError:
+            print("for good")
+        try:
+            daemon.settle_in(WorkerOptions(logfile="ours.log"))
+        except daemon.Refused as error:
+            print(error.code, error)
+    """
+    uid, gid = NOBODY.pw_uid, NOBODY.pw_gid
+    lines = stage.python(script).stdout.splitlines()
+    assert lines[0] == f"{(uid,) * 3} {(gid,) * 3} False {uid}"
+    assert lines[1] == "for good"
+    assert lines[2].startswith("73 cannot write the log file ours.log: Permission denied")
+    assert f"belongs to user 0, this is user {uid})" in lines[2]
+
+
+@ROOT
+def test_another_group_in_every_process(stage: Stage) -> None:
+    started = celeriac(stage, "-A", "tasks", "worker", "-D", "-c", "1", "--gid", "nogroup", "--pidfile", "w.pid")
     assert started.returncode == 0, started.stderr
     uid, gid, groups, _ = stage.client().who.delay().get(timeout=10)
-    assert (uid, gid) == (NOBODY.pw_uid, NOBODY.pw_gid)
-    assert 0 not in groups
-    assert (stage.folder / "w.pid").stat().st_uid == NOBODY.pw_uid
-    (stage.folder / "w.log").touch(mode=0o600)
-    refused = celeriac(stage, "-A", "tasks", "worker", "-D", "--uid", "nobody", "-f", "w.log")
-    assert refused.returncode == 73
-    assert "belongs to user 0, this is user" in refused.stderr
+    assert (uid, gid, groups) == (0, NOBODY.pw_gid, [NOBODY.pw_gid])
     end(stage.folder / "w.pid")
 
 

@@ -297,6 +297,8 @@ def become(uid: int | None, gid: int | None) -> None:
             os.setgroups([gid])
     except PermissionError:
         raise Refused(f"cannot become user {uid}, group {gid}: only root may", EX_NOPERM) from None
+    if not os.access(sys.executable, os.X_OK):
+        raise Refused(f"user {os.geteuid()} may not run {os.path.realpath(sys.executable)}", EX_NOPERM)
     if uid and _can_be_root():
         raise Refused("superuser privileges could be had back after --uid: not started", EX_NOPERM)
 
