@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ def new_world(tmp_path: Path, new_node: Callable[..., Node], rng: Random) -> Ite
     """Makes worlds on given URLs."""
     worlds: list[World] = []
 
-    def new(broker: str, backend: str, **options: float) -> World:
+    def new(broker: str, backend: str, **options: Any) -> World:
         world = World(tmp_path, broker, backend, new_node, rng, **options)
         worlds.append(world)
         return world

@@ -3,6 +3,7 @@ what ran where can be told afterwards whatever was killed meanwhile."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -30,6 +31,16 @@ def work(self: Any, seconds: float) -> int:
     note("start", self.request.id)
     if seconds:
         time.sleep(seconds)
+    note("end", self.request.id)
+    return os.getpid()
+
+
+@app.task(bind=True)
+async def awork(self: Any, seconds: float) -> int:
+    """The same as a coroutine."""
+    note("start", self.request.id)
+    if seconds:
+        await asyncio.sleep(seconds)
     note("end", self.request.id)
     return os.getpid()
 

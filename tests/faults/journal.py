@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
@@ -24,6 +25,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.touch()
+        self._guard = threading.Lock()
         self._offset = 0
         self._rest = b""
         self._starts: list[Run] = []
@@ -31,6 +33,11 @@ class Journal:
 
     def read(self) -> Journal:
         """Look again."""
+        with self._guard:
+            self._read()
+        return self
+
+    def _read(self) -> None:
         with self.path.open("rb") as file:
             file.seek(self._offset)
             data = file.read()
@@ -39,7 +46,6 @@ class Journal:
         for line in lines:
             word, task_id, pid, at = line.decode().split()
             (self._starts if word == "start" else self._ends).append(Run(task_id, int(pid), float(at)))
-        return self
 
     @property
     def starts(self) -> list[Run]:

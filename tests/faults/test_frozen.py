@@ -7,8 +7,9 @@ import time
 import pytest
 
 from tests.faults import nodes
-from tests.faults.world import SLACK, World, supervisor_of
-from tests.processes import Node, until
+from tests.faults.blows import freeze, until_taken
+from tests.faults.world import World
+from tests.processes import until
 
 TASKS = 2000
 #: Seconds within which a thawed process has noticed that its lease is over.
@@ -27,10 +28,10 @@ def test_frozen_past_its_lease_and_thawed(world: World, what: str) -> None:
     world.until_ended(world.rng.randrange(100, TASKS // 3))
     workers = nodes.runners(victim)
 
-    frozen = _freeze(world, victim, what)
+    frozen = freeze(world, victim, what)
     if what == "node":
         world.account.note("a node frozen", workers)
-    _until_taken(world, victim)
+    until_taken(world, victim)
     if what == "supervisor":
         # Its runners went on while their lease lasted; what they have not settled by now they cannot settle any more.
         world.account.note("a supervisor frozen", workers)
@@ -56,9 +57,9 @@ def test_frozen_while_it_waits_idle(world: World) -> None:
     world.send([0.0])
     world.until_drained()
 
-    frozen = _freeze(world, victim, "node")
+    frozen = freeze(world, victim, "node")
     (kept,) = world.keep()
-    _until_taken(world, victim)
+    until_taken(world, victim)
     world.send([0.001] * 50)
     world.until_drained(within=20)
     kept.stop()
@@ -68,7 +69,7 @@ def test_frozen_while_it_waits_idle(world: World) -> None:
     world.until_drained(within=20)
 
     # Idle again, and frozen again, with nobody else to take anything.
-    frozen = _freeze(world, victim, "node")
+    frozen = freeze(world, victim, "node")
     end = time.monotonic() + 1.5 * world.lease
     world.send([0.001] * 50)
     until(lambda: time.monotonic() > end, within=10)
@@ -77,24 +78,6 @@ def test_frozen_while_it_waits_idle(world: World) -> None:
     assert victim.stop() == 0
     victim.assert_gone()
     world.check()
-
-
-def _freeze(world: World, victim: Node, what: str) -> list[int]:
-    """Freeze it at a moment at which it does not hold the lock of the queue file: with that, nobody could go on."""
-    while True:
-        frozen = nodes.freeze_node(victim) if what == "node" else [victim.pid]
-        nodes.freeze(frozen)
-        if world.can_be_written():
-            return frozen
-        nodes.thaw(frozen)
-
-
-def _until_taken(world: World, victim: Node) -> None:
-    until(
-        lambda: victim.pid not in map(supervisor_of, world.leases()),
-        within=2 * world.lease + SLACK,
-        what="the other node has taken the frozen one's lease",
-    )
 
 
 def _check_late_starts(world: World, workers: list[int], thawed: float) -> None:

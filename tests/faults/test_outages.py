@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.blows import locked
 from tests.faults.conftest import LONG
 from tests.faults.world import World
 from tests.processes import until
@@ -34,16 +34,6 @@ def stopped(server: RedisServer) -> Iterator[None]:
     server.stop()
     yield
     server.start()
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Another program holds a transaction open on the queue file."""
-    connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("BEGIN IMMEDIATE")
-    yield
-    connection.execute("ROLLBACK")
-    connection.close()
 
 
 @pytest.mark.timeout(300)

@@ -25,7 +25,8 @@ SLACK = 1.0
 
 
 class World:
-    """`new_node` is the fixture of that name; `lease` and `publish_timeout` (of this process) in seconds."""
+    """`new_node` is the fixture of that name; `lease` and `publish_timeout` (of this process) in seconds; `pool` is the
+    kind of lanes that nodes run their tasks in."""
 
     def __init__(
         self,
@@ -37,9 +38,13 @@ class World:
         *,
         lease: float = 2.0,
         publish_timeout: float = 5.0,
+        pool: str = "prefork",
     ) -> None:
         self.rng = rng
         self.lease = lease
+        self._pool = pool
+        #: All of a node in one process.
+        self.solo = pool == "solo"
         self.journal = Journal(folder / "journal")
         self.environment = {
             "FAULT_BROKER": broker,
@@ -49,7 +54,7 @@ class World:
         }
         self.app = Celery("faulty", broker=broker, backend=backend, set_as_current=False)
         self.app.conf.publish_timeout = publish_timeout
-        self.work = self.app.task(name="faulty.work")(_work)
+        self.work = self.app.task(name="faulty.awork" if pool == "asyncio" else "faulty.work")(_work)
         self.poison = self.app.task(name="faulty.poison")(_poison)
         self.account = Account(self.journal, self.settled)
         self.accepted: set[str] = set()
@@ -61,16 +66,17 @@ class World:
 
     # -- nodes ------------------------------------------------------------------------------------------------
 
-    def node(self, slots: int = 2, *args: str, broker: str | None = None) -> Node:
+    def node(self, slots: int = 2, *args: str, broker: str | None = None, backend: str | None = None) -> Node:
         """A node, not started."""
         self._nodes += 1
-        environment = self.environment | ({"FAULT_BROKER": broker} if broker else {})
-        name = f"n{self._nodes}@%h"
-        return self._new_node("faulty", "-c", str(slots), "-n", name, *args, cwd=HERE, env=environment)
+        elsewhere = {"FAULT_BROKER": broker, "FAULT_BACKEND": backend}
+        environment = self.environment | {name: url for name, url in elsewhere.items() if url}
+        options = ("-c", str(slots), "-n", f"n{self._nodes}@%h", "-P", self._pool, *args)
+        return self._new_node("faulty", *options, cwd=HERE, env=environment)
 
-    def keep(self, nodes: int = 1, slots: int = 2, **options: Any) -> list[KeptNode]:
+    def keep(self, nodes: int = 1, slots: int = 2, *args: str, **options: Any) -> list[KeptNode]:
         """Nodes with outer restarters, consuming."""
-        fresh = [KeptNode(lambda: self.node(slots, **options)) for _ in range(nodes)]
+        fresh = [KeptNode(lambda: self.node(slots, *args, **options)) for _ in range(nodes)]
         self.kept += fresh
         for kept in fresh:
             kept.start()
