@@ -37,6 +37,14 @@ def _pool(value: str) -> str:
         raise click.BadParameter(str(error)) from None
 
 
+def _concurrency(value: str) -> int | str | None:
+    """A number, `auto`, or (0) as configured."""
+    text = value.strip().lower()
+    if text != "auto" and not text.isdigit():
+        raise click.BadParameter(f"{value!r} is neither a number nor auto")
+    return text if text == "auto" else int(text) or None
+
+
 def _umask(value: str) -> str:
     """Octal with a leading zero, else decimal: Celery's reading."""
     try:
@@ -61,7 +69,7 @@ def _umask(value: str) -> str:
     help="Lines for people, or a JSON object each.",
 )
 @click.option(
-    "-c", "--concurrency", type=click.IntRange(0), metavar="N", help="Tasks at a time; default: one per processor."
+    "-c", "--concurrency", type=_concurrency, metavar="N|auto", help="Tasks at a time; default: one per processor."
 )
 @click.option(
     "-P",
@@ -152,13 +160,15 @@ def worker(session: Session, /, **given: Any) -> int:
     if not session.app_text:
         raise click.UsageError("name your application with -A: celeriac -A proj worker")
     settings = settings_of(given)
+    if given["concurrency"] == "auto":
+        settings["worker_concurrency"] = "auto"
     options = WorkerOptions(
         app=session.app_text,
         workdir=session.workdir,
         loglevel=given["loglevel"],
         logfile=given["logfile"],
         hostname=given["hostname"],
-        concurrency=given["concurrency"] or None,
+        concurrency=given["concurrency"] if isinstance(given["concurrency"], int) else None,
         processes=given["processes"],
         queues=given["queues"],
         exclude=given["exclude_queues"],

@@ -46,8 +46,10 @@ _REASONS: tuple[tuple[type[CeleriacError], str], ...] = (
 class Rates(Protocol):
     """The rate limits of a node, as its runners share them."""
 
-    #: By name, the tasks that have one.
-    limited: Mapping[str, object]
+    @property
+    def limited(self) -> Mapping[str, object]:
+        """By name, the tasks that have one."""
+        ...
 
     def due(self, name: str, now: float) -> float:
         """0.0: one may start now, and is counted. Else when to look at the message again."""

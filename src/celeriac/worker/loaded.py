@@ -18,9 +18,10 @@ from ..foundation import home, identifiers, loading
 from ..foundation.tracebacks import users_part
 from . import lifecycle
 from .logging_setup import set_up
+from .machine import processors
 from .not_yet import not_done
 from .options import WorkerOptions
-from .plan import GREEN, Plan, Policy, pool_named, processors
+from .plan import GREEN, Plan, Policy, pool_named
 
 
 class Loaded(Struct, frozen=True):
@@ -106,7 +107,8 @@ def plan_of(app: Celery, options: WorkerOptions) -> Plan:
         grace=conf.worker_shutdown_grace,
         soft_shutdown=float(conf.worker_soft_shutdown_timeout or 0),
         soft_when_idle=bool(conf.worker_enable_soft_shutdown_on_idle),
-        read_ahead=1 if conf.worker_disable_prefetch else int(conf.worker_read_ahead),
+        read_ahead=int(conf.worker_read_ahead),
+        reserved=_reserved(conf, lanes),
         read_ahead_bytes=int(conf.worker_read_ahead_bytes),
         settings=_portable(conf.without_defaults()),
     )
@@ -139,11 +141,28 @@ def _configured_queues(app: Celery) -> tuple[str, ...]:
     return tuple(str(getattr(queue, "name", queue)) for queue in queues)
 
 
+def _count(wanted: Any) -> int:
+    """Slots: a number, or (`auto`, 0, None) one for each processor."""
+    text = str(wanted or "auto").strip().lower()
+    if text == "auto":
+        return processors()
+    if not text.isdigit():
+        raise ImproperlyConfigured(f"worker_concurrency is {wanted!r}: give a number or 'auto'")
+    return int(text) or processors()
+
+
+def _reserved(conf: Any, lanes: int) -> int:
+    """Celery's worker_prefetch_multiplier where it is set, 0 (as many as fit) where it is not."""
+    if conf.worker_disable_prefetch:
+        return lanes
+    return lanes * int(conf.worker_prefetch_multiplier or 0) if conf.value_set_for("worker_prefetch_multiplier") else 0
+
+
 def _slots(app: Celery, options: WorkerOptions) -> tuple[str, int, int]:
     """(pool, processes, lanes a process)."""
     pool = pool_named(options.pool or app.conf.worker_pool or "prefork")
     wanted = options.concurrency or app.conf.worker_concurrency
-    count = processors() if wanted in (None, "", 0, "auto") else max(1, int(wanted))
+    count = _count(wanted)
     if pool == "solo":
         return pool, 1, 1
     if pool == "prefork":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from msgspec import Struct
@@ -59,6 +58,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     soft_when_idle: bool = False
     read_ahead: int
     read_ahead_bytes: int
+    #: The most messages that a runner reserves, what runs included; 0: by measured run times alone.
+    reserved: int = 0
     #: Somebody listens to signals that an attendant sends.
     attended: bool = False
     #: What becomes of a task whose process dies under it, for tasks that differ from `policy`, by name.
@@ -88,9 +89,3 @@ def pool_named(name: str) -> str:
         raise ImproperlyConfigured(f"pool {name!r}: a pool class of your own cannot be used here; {known}")
     raise ImproperlyConfigured(f"{name!r} is no pool; {known}")
 
-
-def processors() -> int:
-    """How many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -31,3 +31,20 @@ def test_long_tasks_shrink_it_at_once() -> None:
     assert ahead.limit() == 1
     assert ahead.is_long("long")
     assert not ahead.is_brief(1)
+
+
+def test_a_bound_of_what_is_reserved_counts_what_runs() -> None:
+    ahead = ReadAhead(64, reserved=4)
+    for _ in range(100):
+        ahead.learn("tiny", 0.00002)
+    assert [ahead.limit() for _ in range(4)] == [2, 4, 4, 4]
+    assert ahead.limit(held=3) == 1
+    assert ahead.is_brief(3)
+    assert not ahead.is_brief(4)
+
+
+def test_messages_that_are_not_to_run_let_it_take_more() -> None:
+    ahead = ReadAhead(64)
+    for _ in range(40):
+        ahead.passed()
+    assert [ahead.limit() for _ in range(7)] == [2, 4, 8, 16, 32, 64, 64]

@@ -151,6 +151,7 @@ class ManyRunner:
         if held and (self._roster.free or sum(len(work.delivery.payload) for work in self._held) > self._max_bytes):
             return 0  # those cannot begin, so the next ones could not either; or they are large
         room = self._roster.free + self._read_ahead.beyond(len(self._roster.running)) - held
+        in_hand = held + len(self._roster.running)
         if self._lifespan is not None:
             room = self._lifespan.allow(room, held + len(self._roster.running))
         return max(0, min(room, _MOST))

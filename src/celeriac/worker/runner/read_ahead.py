@@ -17,20 +17,26 @@ _NEWEST = 0.2
 class ReadAhead:
     """Learns run times; `limit()` is what to reserve next."""
 
-    __slots__ = ("_by_task", "_most", "_ramp", "mean")
+    __slots__ = ("_by_task", "_most", "_ramp", "_reserved", "mean")
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, reserved: int = 0) -> None:
+        """At most `most` a call, and `reserved` in all, what runs included (0: no such bound)."""
         self._most = most
+        self._reserved = reserved
         #: Seconds that a task takes, by a running mean.
         self.mean = WORTH  # unknown: one at a time
         self._ramp = 1
         self._by_task: dict[str, float] = {}
 
-    def limit(self) -> int:
-        """Messages to reserve in the next call, from 1 up; it at most doubles from call to call."""
+    def limit(self, held: int = 0) -> int:
+        """Messages to reserve in the next call beside the `held` ones; it at most doubles from call to call."""
         fits = int(WORTH / self.mean) if self.mean > 0 else self._most
         self._ramp = max(1, min(fits, self._ramp * 2, self._most))
-        return self._ramp
+        return self.allow(self._ramp, held) if self._reserved else self._ramp
+
+    def allow(self, wanted: int, in_hand: int) -> int:
+        """How many of the `wanted` messages may be reserved where so many are in hand."""
+        return max(0, min(wanted, self._reserved - in_hand)) if self._reserved else wanted
 
     def beyond(self, lanes: int) -> int:
         """Messages worth holding beyond those that run in so many lanes: none where tasks are long."""
@@ -40,7 +46,7 @@ class ReadAhead:
 
     def is_brief(self, held: int) -> bool:
         """Whether what is held will be done so soon that the next call may go out beside it."""
-        return self.mean * held < WORTH
+        return self.mean * held < WORTH and self.allow(1, held) > 0
 
     def is_long(self, task: str) -> bool:
         """A body of this task may take longer than what is finished should wait. The unknown counts as long."""

@@ -146,7 +146,7 @@ class Runner:
             self._sift()
         elif self._held:
             if self._may_ask_ahead():
-                self._send(self._read_ahead.limit())
+                self._send(self._read_ahead.limit(len(self._held)))
             self._run_held()
         elif self._in_flight:
             self._take(self._receive())

@@ -157,7 +157,7 @@ def make_runner(loaded: Loaded, line: Line, board: Board, slot: int, consumer: s
         tracer=parts.tracer,
         desk=board.desk(slot),
         line=line,
-        read_ahead=ReadAhead(plan.read_ahead),
+        read_ahead=ReadAhead(plan.read_ahead, plan.reserved),
         max_bytes=plan.read_ahead_bytes,
         lifespan=parts.lifespan,
         revocations=parts.revocations,

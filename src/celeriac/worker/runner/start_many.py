@@ -41,7 +41,7 @@ def serve_many(
         admission=admission,
         roster=Roster([board.desk(slot, lane) for lane in range(plan.lanes)]),
         line=line,
-        read_ahead=ReadAhead(plan.read_ahead),
+        read_ahead=ReadAhead(plan.read_ahead, plan.reserved),
         max_bytes=plan.read_ahead_bytes,
         listen=listen,
         lifespan=lifespan,

@@ -149,4 +149,3 @@ class Rates:
             self._limited[name] = (per_second, self._table.row(name))
         else:
             self._limited.pop(name, None)
-
