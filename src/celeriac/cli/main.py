@@ -35,7 +35,7 @@ _COMMANDS = {
     "result": "Wait for the result of a task and print it.",
     "queues": "Count the messages of each queue.",
     "purge": "Delete all messages that wait.",
-    "dead": "Messages that could not run: list, show, send again.",
+    "dead": "Messages that could not run: list, show, requeue, edit, export, import, purge.",
     "delayed": "Messages that wait for their time: list, hand back.",
     "demo": "See it work: a small app and a worker in a temporary folder.",
 }

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ..backends.base import Backend
     from ..brokers.base import Broker
     from .autodiscovery import Packages
+    from .dead import DeadLetters
     from .publisher import Publisher
     from .waiting import Waits
 

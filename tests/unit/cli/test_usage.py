@@ -39,7 +39,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["-A", "x", "call", "add", "--expires", "soon"], "'soon' is no ISO 8601 time"),
         (["-A", "x", "call", "add", "--countdown", "soon"], "'soon' is not a valid float"),
         (["-A", "x", "call", "add", "--routing-key", "k"], "--routing-key is not supported: name the --queue"),
-        (["-A", "x", "dead", "requeue"], "name the ids to send again, or --all"),
+        (["-A", "x", "dead", "requeue"], "say which: ids, --task, --reason, --older, --newer, or --all"),
         (["-A", "x", "--workdir", "/no/such/place", "queues"], "--workdir /no/such/place: No such file or directory"),
         (["--loader=mine", "queues"], "--loader is not supported"),
     ],

@@ -1,0 +1,285 @@
+"""`app.dead`: messages set aside with their reason - to look at, mend, send again, take elsewhere, delete.
+
+Everything works page by page, whatever their number, and letter by letter: what is broken off half-way is simply called
+again. It neither judges nor runs anything.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import heapq
+import re
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import msgspec
+from msgspec import Struct, structs
+
+from ..brokers.base import DeadLetter
+from ..errors import CeleriacError, DecodeError
+from ..wire import envelope, protocol1, protocol2, serializers
+from ..wire.representation import represent
+
+if TYPE_CHECKING:
+    from .app import Celery
+
+__all__ = ["Choice", "DeadLetters", "NoSuchLetter", "per_second"]
+
+#: Letters in memory at a time.
+_PAGE = 100
+#: Letters of one step where only their ids are needed.
+_STEP = 500
+_RATE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:/\s*([smh]))?\s*")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+#: Seconds of age, or an instant.
+Age = float | timedelta | datetime
+
+
+class NoSuchLetter(CeleriacError, LookupError):
+    """No dead letter has this id, nor has the message of any."""
+
+
+class Choice(Struct, frozen=True):
+    """Which letters: all that every given field fits. Nothing given: all there are."""
+
+    #: Their own ids, or their tasks'.
+    ids: tuple[str, ...] = ()
+    #: A task's name, or a pattern such as `shop.*`.
+    task: str | None = None
+    reason: str | None = None
+    #: Instants; what users give may be an `Age`.
+    older: float | None = None
+    newer: float | None = None
+    queues: tuple[str, ...] = ()
+
+    @property
+    def everything(self) -> bool:
+        return self == Choice(queues=self.queues)
+
+
+def per_second(rate: str | float | None) -> float:
+    """`10/s`, `100/m`, `5/h`, or a number a second; 0.0 for none. Raises: ValueError."""
+    if rate is None:
+        return 0.0
+    found = _RATE.fullmatch(str(rate))
+    if found is None or float(found[1]) <= 0:
+        raise ValueError(f"{rate!r} is no rate such as 10/s, 100/m or 5/h")
+    return float(found[1]) / _SECONDS[found[2] or "s"]
+
+
+class DeadLetters:
+    """The dead letters of an app's queues (all configured ones, unless `queues` names others). Any thread may use it.
+
+    What is common to all methods: the words of `Choice` say which letters; OperationalError where the broker is away.
+    """
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    # -- looking ---------------------------------------------------------------------------------------------
+
+    def list(self, *ids: str, limit: int | None = 100, **choice: Any) -> Sequence[DeadLetter]:
+        """The newest first."""
+        return [*islice(self.iterate(*ids, **choice), limit)]
+
+    def iterate(self, *ids: str, **choice: Any) -> Iterator[DeadLetter]:
+        """The newest first, a page in memory at a time. What is added meanwhile is not seen."""
+        return self._chosen(_choice(ids, choice))
+
+    def count(self, queues: Iterable[str] = ()) -> int:
+        """How many there are."""
+        return sum(counts.dead for counts in self._app.broker.count(self._queues(queues)).values())
+
+    def get(self, identity: str, queues: Iterable[str] = ()) -> DeadLetter:
+        """The letter of this id; else the newest of the task of this id. Raises: NoSuchLetter."""
+        for letter in self.iterate(identity, queues=tuple(queues)):
+            return letter
+        raise NoSuchLetter(f"no dead letter {identity}")
+
+    # -- changing --------------------------------------------------------------------------------------------
+
+    def requeue(
+        self,
+        *ids: str,
+        countdown: float = 0.0,
+        rate: str | float | None = None,
+        dry_run: bool = False,
+        everything: bool = False,
+        **choice: Any,
+    ) -> int:
+        """Send them again as they were, the oldest first; strikes are forgotten, results overwritten. Returns how many.
+
+        `countdown`: the first in so many seconds; `rate` (`10/s`, `100/m`): the others one after the other. They wait
+        in the broker. With `dry_run` nothing is sent. Without any choice `everything` must be said.
+        """
+        pause = 1.0 / often if (often := per_second(rate)) else 0.0
+        sent = 0
+        for queue, names in self._oldest_first(_choice(ids, choice, everything)):
+            if dry_run:
+                sent += len(names)
+                continue
+            after = countdown + sent * pause
+            sent += len(self._app.broker.requeue_dead(queue, names, after=after, every=pause, by=_here()))
+        return sent
+
+    def edit(
+        self,
+        identity: str,
+        *,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        headers: Mapping[str, Any] | None = None,
+        payload: bytes | None = None,
+        queues: Iterable[str] = (),
+    ) -> DeadLetter:
+        """Change the message of one: its arguments, headers (None takes one out), or all its bytes. Returns the letter
+        as it is now.
+
+        Raises: NoSuchLetter (also where somebody else changed it meanwhile), DecodeError and its like for a message
+        that cannot be read, EncodeError.
+        """
+        letter = self.get(identity, queues)
+        made = payload if payload is not None else self._edited(letter, args, kwargs, headers)
+        if not self._app.broker.edit_dead(letter, made, _here()):
+            raise NoSuchLetter(f"dead letter {letter.id} is gone, or was changed just now")
+        return self._app.broker.dead_letter(letter.queue, letter.id) or structs.replace(letter, payload=made)
+
+    def purge(self, *ids: str, dry_run: bool = False, everything: bool = False, **choice: Any) -> int:
+        """Delete them for good. Returns how many. Without any choice `everything` must be said."""
+        purged = 0
+        for queue, names in self._oldest_first(_choice(ids, choice, everything)):
+            purged += len(names) if dry_run else self._app.broker.purge_dead(queue, names)
+        return purged
+
+    # -- elsewhere -------------------------------------------------------------------------------------------
+
+    def export(self, file: BinaryIO, *ids: str, **choice: Any) -> int:
+        """Write them as JSON lines, the newest first, the original bytes in base64. Returns how many. They stay."""
+        written = 0
+        for letter in self.iterate(*ids, **choice):
+            file.write(msgspec.json.encode(letter) + b"\n")
+            written += 1
+        return written
+
+    def load(self, file: BinaryIO, queue: str | None = None) -> int:
+        """Keep what `export` wrote, here (in `queue`, or in the queue that each came from). Returns how many.
+
+        A file that is read twice makes letters twice. Raises: DecodeError that names the line.
+        """
+        loaded = 0
+        numbered = enumerate(file, 1)
+        while page := [*islice(numbered, _PAGE)]:
+            letters = [_read(number, line) for number, line in page if line.strip()]
+            if queue is not None:
+                letters = [structs.replace(letter, queue=queue) for letter in letters]
+            loaded += len(self._app.broker.import_dead(letters, _here()))
+        return loaded
+
+    # -- inside ----------------------------------------------------------------------------------------------
+
+    def _queues(self, named: Iterable[str]) -> tuple[str, ...]:
+        conf = self._app.conf
+        queues = tuple(named) or conf.task_queues or (conf.task_default_queue,)
+        return tuple(dict.fromkeys(str(getattr(queue, "name", queue)) for queue in queues))
+
+    def _chosen(self, choice: Choice) -> Iterator[DeadLetter]:
+        queues, wanted = self._queues(choice.queues), set(choice.ids)
+        found = [letter for name in choice.ids for queue in queues if (letter := self._one(queue, name, choice))]
+        yield from found
+        tasks = wanted - {letter.id for letter in found}
+        if wanted and not tasks:
+            return
+        for letter in self._all(queues, choice):
+            if _fits(letter, choice) and (not wanted or letter.task_id in tasks):
+                yield letter
+
+    def _one(self, queue: str, name: str, choice: Choice) -> DeadLetter | None:
+        letter = self._app.broker.dead_letter(queue, name)
+        return letter if letter is not None and _fits(letter, choice) else None
+
+    def _all(self, queues: Sequence[str], choice: Choice) -> Iterator[DeadLetter]:
+        last: DeadLetter | None = None
+        ages = {"newer": choice.newer, "older": choice.older}
+        while page := self._app.broker.dead_letters(queues, _PAGE, before=last, **ages):
+            yield from page
+            last = page[-1]
+
+    def _oldest_first(self, choice: Choice) -> Iterator[tuple[str, Sequence[str]]]:
+        """Ids by queue, in portions; what dies while this goes on is not among them."""
+        names = [(letter.since, letter.queue, letter.id) for letter in self._chosen(choice)]
+        heapq.heapify(names)
+        portion: dict[str, Any] = {}
+        while names:
+            portion.clear()
+            for _, queue, name in (heapq.heappop(names) for _ in range(min(_STEP, len(names)))):
+                portion.setdefault(queue, []).append(name)
+            yield from portion.items()
+
+    def _edited(
+        self,
+        letter: DeadLetter,
+        args: Sequence[Any] | None,
+        kwargs: Mapping[str, Any] | None,
+        headers: Mapping[str, Any] | None,
+    ) -> bytes:
+        accept = serializers.content_types(self._app.conf.accept_content or ())
+        message = envelope.decode(letter.payload)
+        if "task" not in message.headers:
+            message = protocol1.to_protocol2(message, accept)
+        changed = {**message.headers, **(headers or {})}
+        changed = {name: value for name, value in changed.items() if value is not None or name not in (headers or {})}
+        if args is not None or kwargs is not None:
+            old_args, old_kwargs, embed = protocol2.read_body(message, accept)
+            new_args, new_kwargs = old_args if args is None else args, old_kwargs if kwargs is None else kwargs
+            name = serializers.name_of(message.content_type)
+            body, content_type, encoding = protocol2.body(new_args, new_kwargs, embed, name)
+            changed.pop("compression", None)
+            changed.update(argsrepr=represent(tuple(new_args)), kwargsrepr=represent(dict(new_kwargs)))
+            message = structs.replace(message, body=body, content_type=content_type, content_encoding=encoding)
+        message = structs.replace(message, headers=changed)
+        came_by = message.properties.get("delivery_info") or {}
+        tag = str(message.properties.get("delivery_tag") or letter.id)
+        return envelope.encode(message, letter.queue, tag, exchange=str(came_by.get("exchange") or ""))
+
+
+def _choice(ids: tuple[str, ...], words: dict[str, Any], everything: bool = True) -> Choice:
+    words = {name: value for name, value in words.items() if value is not None}
+    words["queues"] = tuple(words.get("queues", ()))
+    now = time.time()  # an age is one of now, also for what takes a while
+    words.update({name: _instant(words[name], now) for name in ("older", "newer") if name in words})
+    choice = Choice(ids=tuple(ids), **words)
+    if choice.everything and not everything:
+        raise ValueError("say which dead letters (ids, task=, reason=, older=, newer=), or everything=True")
+    return choice
+
+
+def _fits(letter: DeadLetter, choice: Choice) -> bool:
+    newer, older = choice.newer, choice.older
+    return (
+        (choice.reason is None or letter.reason == choice.reason)
+        and (choice.task is None or fnmatch.fnmatchcase(letter.task, choice.task))
+        and (newer is None or letter.since >= newer)
+        and (older is None or letter.since < older)
+    )
+
+
+def _instant(age: Age, now: float) -> float:
+    if isinstance(age, datetime):
+        return age.timestamp()
+    return now - (age.total_seconds() if isinstance(age, timedelta) else float(age))
+
+
+def _read(number: int, line: bytes) -> DeadLetter:
+    try:
+        return msgspec.json.decode(line, type=DeadLetter)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise DecodeError(f"line {number} is no dead letter: {error}") from error
+
+
+def _here() -> str:
+    return socket.gethostname()
