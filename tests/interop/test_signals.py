@@ -38,6 +38,10 @@ def fail():
 def again(self):
     raise self.retry(countdown=0, exc=ValueError("again"))
 
+@app.task(acks_late=True, reject_on_worker_lost=False, ignore_result=True)
+def die():
+    os.kill(os.getpid(), 9)
+
 def shown(value):
     if value is None or isinstance(value, str):
         return value
@@ -67,6 +71,7 @@ assert results[0].get(timeout=15) == 3
 for result in results[1:]:
     result.get(timeout=15, propagate=False)
 shop.app.send_task("shop.nobody", (1,), ignore_result=True)
+shop.die.delay()
 """
 
 #: Sent by what we do not have, or in circumstances that a test cannot make.
@@ -106,6 +111,7 @@ def play(library: str, folder: Path, server: RedisServer) -> list[list[Any]]:
 
         until(lambda: {"task_unknown", "task_rejected", "task_revoked", "task_retry"} <= heard(), within=15, what="all")
         until(lambda: notes.read_text().count('"task_postrun"') == 4, within=15, what="every run's end")
+        until(lambda: notes.read_text().count('"task_failure"') == 3, within=15, what="the end of a lost one")
     finally:
         worker.stop(within=30)
         print(f"---- {library}\n{worker.output()}")
@@ -129,8 +135,8 @@ def test_what_is_heard_is_what_celery_tells(tmp_path: Path, redis_server: RedisS
     assert len(kinds(ours)) >= 26
     where = {name: {pid for *_, pid in [one for one in ours if one[0] == name]} for name, *_ in ours}
     assert where["worker_init"] == where["celeryd_init"] == where["worker_before_create_process"]
-    assert len(where["worker_process_init"]) == 2
-    assert where["worker_process_init"] == where["worker_process_shutdown"]
+    assert 2 <= len(where["worker_process_init"]) <= 3  # one died, and the node may have stopped before another came
+    assert where["worker_process_shutdown"] < where["worker_process_init"]
     assert where["worker_ready"] == where["worker_shutting_down"] == where["worker_shutdown"]
     assert not where["worker_ready"] & (where["worker_init"] | where["worker_process_init"])
     names = [name for name, *_ in ours]

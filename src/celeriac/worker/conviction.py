@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, structs
 
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from ..client.app import Celery
 
 logger = logging.getLogger("celery.worker.request")
+
+
+#: (word, whose run it was, more)
+Tell = Callable[[str, Delivery, dict[str, Any]], None]
 
 
 class Subject(Struct, frozen=True):
@@ -69,6 +73,8 @@ class Conviction:
         self._accept = _known_types(app.conf.accept_content or ())
         self._now = now or (lambda: datetime.now(UTC))
         self._records = Records(app, self._now, kept)
+        #: Told of each verdict: `failed` or `revoked`, the message, and what Celery's signal says of it.
+        self.tell: Tell = lambda word, delivery, more: None
 
     def renew(self, plan: Plan) -> None:
         """The app was loaded anew: judge by its options from here on."""
@@ -112,12 +118,14 @@ class Conviction:
         strikes = delivery.strikes + 1
         if strikes >= self.max_strikes:
             return self._dead(delivery, subject, error, "timeout", strikes)
+        self._told_failed(delivery, error)
         return Settlement(delivery, Verdict.REQUEUE, shelf=Shelf.SUSPECT, strikes=strikes)
 
     def terminated(self, delivery: Delivery, fate: Terminated) -> Settlement:
         """Acknowledged, with REVOKED stored."""
         subject = self._subject(delivery)
         record = self._records.revoked(subject.request, TaskRevokedError("terminated")) if subject.stores else None
+        self.tell("revoked", delivery, {"signum": fate.signal})
         return Settlement(delivery, record=record)
 
     # -- parts -------------------------------------------------------------------------------------------------------
@@ -139,7 +147,11 @@ class Conviction:
 
     def _failed(self, delivery: Delivery, subject: Subject, error: BaseException) -> Settlement:
         record = self._records.failure(subject.request, error, None) if subject.stores_errors else None
+        self._told_failed(delivery, error)
         return Settlement(delivery, record=record, follow_ups=self._errbacks(subject, error))
+
+    def _told_failed(self, delivery: Delivery, error: BaseException) -> None:
+        self.tell("failed", delivery, {"error": type(error).__name__, "args": list(error.args)})
 
     def _dead(
         self, delivery: Delivery, subject: Subject, error: BaseException, reason: str, strikes: int

@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 from ..errors import CeleriacError
 from ..foundation import identifiers
@@ -55,19 +56,7 @@ def supervise(
     post = Post()
     own = incarnation(node)
     attendance = Attendance(plan.attended)
-
-    def ready() -> None:
-        services.ready(node)
-        attendance.tell("ready")
-
-    def stopping(sig: str, how: str, code: int) -> None:
-        services.stopping(sig, how, code)
-        attendance.tell("stopping", sig=sig, how=how, exitcode=code)
-
-    def tick(now: float) -> None:
-        services.tick(now)
-        attendance.keep(supervisor.crew.template, now)
-
+    told = _Told(services, attendance)
     supervisor = Supervisor(
         node=own,
         plan=plan,
@@ -75,11 +64,11 @@ def supervise(
         template=template,
         new_template=another,
         post=post,
-        on_ready=ready,
-        on_stopping=stopping,
-        accept=services.accept,
+        on_ready=lambda: told.ready(node),
+        on_stopping=told.stopping,
+        accept=told.accept,
         on_renewed=services.renewed,
-        on_tick=tick,
+        on_tick=lambda now: told.tick(now, supervisor.crew.template),
         on_end=attendance.finish,
         on_signal=services.signals,
     )
@@ -96,7 +85,34 @@ def supervise(
     doorbell = Doorbell(lambda: broker.waiter(plan.queues), supervisor.wake)
     services.open(node, supervisor, upkeep, board, plan, conviction, post)
     attendance.keep(template, time.monotonic())
+    conviction.tell = lambda word, delivery, more: post.put(lambda: attendance.tell_of(word, delivery.payload, more))
     return supervisor.run(upkeep, doorbell)
+
+
+class _Told:
+    """Both that are told of what the node does."""
+
+    def __init__(self, services: Services, attendance: Attendance) -> None:
+        self._services = services
+        self._attendance = attendance
+
+    def ready(self, node: str) -> None:
+        self._services.ready(node)
+        self._attendance.tell("ready")
+
+    def stopping(self, sig: str, how: str, code: int) -> None:
+        self._services.stopping(sig, how, code)
+        self._attendance.tell("stopping", sig=sig, how=how, exitcode=code)
+
+    def tick(self, now: float, template: Template) -> None:
+        self._services.tick(now)
+        self._attendance.keep(template, now)
+
+    def accept(self, hello: dict[str, Any]) -> str:
+        refusal = self._services.accept(hello)
+        if not refusal:
+            self._attendance.wanted = bool(hello["plan"]["attended"])
+        return refusal
 
 
 def _posted(post: Post, supervisor: Supervisor) -> Events:

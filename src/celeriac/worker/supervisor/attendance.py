@@ -12,7 +12,7 @@ import socket
 import time
 from typing import Any
 
-from ..lines import Line
+from ..lines import Line, on_line
 from .process import Template
 
 logger = logging.getLogger("celeriac.worker")
@@ -27,23 +27,28 @@ class Attendance:
     """`wanted`: somebody listens. Where nobody does, all of this does nothing."""
 
     def __init__(self, wanted: bool) -> None:
-        self._wanted = wanted
+        self.wanted = wanted
         self._line: Line | None = None
-        self._since = 0.0
+        self._template: Template | None = None
+        self._since = -ANOTHER
 
     def keep(self, template: Template, now: float) -> None:
         """Have one, forked from the template that has the code of today."""
-        if not self._wanted:
-            return
         if self._line is not None:
             self._line.said()  # it says nothing: this sees its end
             if self._line.closed:
-                logger.warning("the process that sends the worker's signals has ended: another is started")
+                logger.warning("the process that sends the worker's signals has ended")
+            if self._line.closed or self._template is not template:
                 self._line.close()
                 self._line = None
-        if self._line is None and now - self._since > ANOTHER and not template.line.closed:
-            self._since = now
+        if self.wanted and self._line is None and now - self._since > ANOTHER and not template.line.closed:
+            self._since, self._template = now, template
             self._line = template.attend()
+
+    def tell_of(self, word: str, payload: bytes, more: dict[str, Any]) -> None:
+        """What has become of a message."""
+        if self._line is not None:
+            self.tell(word, payload=on_line(payload), **more)
 
     def tell(self, word: str, **more: Any) -> None:
         """Something has happened. What does not fit on the line is dropped: a receiver hangs, and is not waited for."""
