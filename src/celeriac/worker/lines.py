@@ -9,6 +9,8 @@
     runner -> supervisor    ready | idle | quieted | quarantined {"ran": 0|1}
     supervisor -> template  fork {"slot": 0, "consumer": "…"} | attend   (with the new process's end of its line)
     supervisor -> attendant ready | stopping {"sig": "SIGTERM", "how": "Warm", "exitcode": 0} | ended
+                            failed {"payload": "base64", "error": "WorkerLostError", "args": ["…"]}
+                            revoked {"payload": "base64", "signum": 15}   (runs whose process is gone)
     template -> supervisor  hello {…} | failed {…} | forked {"slot": 0, "pid": 1} | exited {"pid": 1, "status": 9}
 
 End of file means that the other side is dead: nothing else tells so quickly.
