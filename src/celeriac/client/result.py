@@ -363,28 +363,14 @@ class AsyncResult(ResultBase, Generic[R_co]):
         self.backend.forget((self.id,))
 
     def revoke(
-        self,
-        connection: Any = None,
-        terminate: bool = False,
-        signal: str | int | None = None,
-        wait: bool = False,
-        timeout: float | None = None,
+        self, connection: Any = None, terminate: bool = False, signal: str | int | None = None, **travel: Any
     ) -> None:
-        """No worker is to run it; with `terminate` it is ended where it runs (`Control.revoke`). The order is stored in
-        the broker when this returns: `connection`, `wait` and `timeout` are Celery's, and change nothing."""
-        self.app.control.revoke(self.id, terminate=terminate, signal=signal)
+        """No worker is to run it; with `terminate` it is ended where it runs: see `app.control.revoke`."""
+        self.app.control.revoke(self.id, terminate=terminate, signal=signal, **travel)
 
-    def revoke_by_stamped_headers(
-        self,
-        headers: Mapping[str, Any],
-        connection: Any = None,
-        terminate: bool = False,
-        signal: str | int | None = None,
-        wait: bool = False,
-        timeout: float | None = None,
-    ) -> None:
+    def revoke_by_stamped_headers(self, headers: Mapping[str, Any], connection: Any = None, **how: Any) -> None:
         """As `revoke`, for all tasks with one of these stamps."""
-        self.app.control.revoke_by_stamped_headers(headers, terminate=terminate, signal=signal)
+        self.app.control.revoke_by_stamped_headers(headers, **how)
 
     # -- documents -------------------------------------------------------------------------------------------
 

@@ -82,7 +82,7 @@ class Revocations:
     def _catch_up(self, revision: int) -> None:
         """A lower one than before: the server was emptied, and forgot them."""
         begin = revision < self._revision or len(self._known) > _MOST
-        newest, entries = self._read(0 if begin else self._revision)
+        _, entries = self._read(0 if begin else self._revision)
         if begin:
             self._known = Known()
         self._known.add(entries)

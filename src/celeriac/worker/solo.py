@@ -153,9 +153,7 @@ class SoloNode:
             wait = min(_TICK, deadlines.soonest - time.monotonic())
             readable, _, _ = select.select([self._line], [], [], max(0.0, wait))
             deadlines.look([self._handle], time.monotonic())
-            while not self._found.empty():
-                for one in self._found.get():
-                    deadlines.terminate(self._handle, one.receipt, one.signal, time.monotonic())
+            self._end_found()
             for word, more in self._line.said() if readable else []:
                 if word == "overran":
                     tell_overrun(more)
@@ -179,6 +177,11 @@ class SoloNode:
         vitals.running, vitals.online, vitals.stopping = len(self._board.runs(0)), self._online, self._stopping
         vitals.backlog = self._upkeep.backlog
         vitals.look(time.monotonic(), excused=self._quarantine.active or self._stopping)
+
+    def _end_found(self) -> None:
+        while not self._found.empty():
+            for one in self._found.get():
+                self._deadlines.terminate(self._handle, one.receipt, one.signal, time.monotonic())
 
     def _command(self, commands: list[tuple[int, str]]) -> None:
         for _, word in commands:

@@ -17,8 +17,9 @@ from typing import Any
 from ...brokers.base import Settlement, Shelf, Turn, Waiter
 from ...errors import CeleriacError, FencedError, OperationalError
 from ...execution.admission import Admission, Admitted
+from ...execution.revocations import Revocations
 from ..exits import RECYCLED
-from ..lines import Line
+from ..lines import Line, on_line
 from ..settler import Settler
 from .drought import Drought
 from .ends import Ends
@@ -28,6 +29,7 @@ from .read_ahead import ReadAhead
 from .roster import Roster
 from .runner import PAUSE, SAFETY
 from .sift import back, sift
+from .wards import Wards
 
 logger = logging.getLogger("celeriac.worker.runner")
 
@@ -35,6 +37,8 @@ logger = logging.getLogger("celeriac.worker.runner")
 _MOST = 1000
 #: Seconds after which what is held, and cannot begin though lanes are free, goes back; and until more is asked for.
 _TOO_LONG = 0.5
+#: Seconds until it is asked again who is revoked, where the broker did not say.
+_UNCHECKED = 0.2
 #: Seconds until the next look while the supervisor finds out what is still ours.
 _UNSURE = 0.005
 
@@ -50,6 +54,8 @@ class ManyRunner:
         ends: Ends,
         admission: Admission,
         roster: Roster,
+        wards: Wards,
+        revocations: Revocations,
         line: Line,
         read_ahead: ReadAhead,
         max_bytes: int,
@@ -62,6 +68,11 @@ class ManyRunner:
         self._ends = ends
         self._admission = admission
         self._roster = roster
+        self._wards = wards
+        self._revocations = revocations
+        #: Of the newest revocation when we reserved last; 0: there is none. And whether the held are still to be asked.
+        self._revision = 0
+        self._unchecked = False
         self._line = line
         self._read_ahead = read_ahead
         self._max_bytes = max_bytes
@@ -131,10 +142,29 @@ class ManyRunner:
             self._wait(limit)
 
     def _advance(self) -> None:
-        """What has ended is collected, what is held begins."""
+        """What has ended is collected, what is due is struck, what is held begins."""
         self._collect()
+        self._wards.tick(self._clock())
+        if self._unchecked and not self._refuse_revoked():
+            return
         while self._held and self._hand_over():
             pass
+
+    def _refuse_revoked(self) -> bool:
+        """Of what is held. Returns whether it is known what is revoked: else nothing may begin."""
+        try:
+            kept = []
+            for work in self._held:
+                settlement = self._revocations.refuse(work, self._revision)
+                if settlement is None:
+                    kept.append(work)
+                else:
+                    self._outcomes.append(settlement)
+            self._held = deque(kept)
+            self._unchecked = False
+        except CeleriacError as error:
+            logger.warning("it cannot be read which tasks are revoked: %s", error)
+        return not self._unchecked
 
     @property
     def _in_hand(self) -> bool:
@@ -153,7 +183,8 @@ class ManyRunner:
         room = self._roster.free + self._read_ahead.beyond(len(self._roster.running)) - held
         in_hand = held + len(self._roster.running)
         if self._lifespan is not None:
-            room = self._lifespan.allow(room, held + len(self._roster.running))
+            room = self._lifespan.allow(room, in_hand)
+        room = self._read_ahead.allow(room, in_hand)
         return max(0, min(room, _MOST))
 
     # -- with the broker ---------------------------------------------------------------------------------------------
@@ -183,6 +214,8 @@ class ManyRunner:
             self._woken = len(turn.deliveries) >= self._asked
             # Asked with empty hands there is nothing to drain: another runner was faster.
             self._drought.seen(turn.suspects and beside, self._clock())
+        self._revision = turn.revision
+        self._unchecked = self._unchecked or bool(turn.revision and (turn.deliveries or self._held))
         if turn.deliveries and not self._held:
             self._held_since = self._clock()
         for delivery in turn.deliveries:
@@ -237,14 +270,19 @@ class ManyRunner:
         if not works:
             self._give_back_stuck()
             return False
-        begun = self._roster.begin(works, self._clock())
+        now = self._clock()
+        begun = self._roster.begin(works, now)
+        self._wards.begin(begun.places, now)
         self._unsure = bool(begun.later)
         self._held.extendleft(reversed(begun.later))
         batch = []
         for place in begun.places:
             work = place[1]
             if work.early:
-                self._acknowledging[work.delivery.receipt] = place
+                delivery = work.delivery
+                self._acknowledging[delivery.receipt] = place
+                payload = on_line(delivery.payload)
+                self._line.say("acknowledged", receipt=delivery.receipt, queue=delivery.queue, payload=payload)
                 self._outcomes.append(Settlement(work.delivery))
             else:
                 batch.append(place)
@@ -295,6 +333,10 @@ class ManyRunner:
         if self._unsure:
             return _UNSURE
         waits = [SAFETY]
+        if self._unchecked:
+            waits.append(_UNCHECKED)
+        if (due := self._wards.patience(now)) is not None:
+            waits.append(due)
         if self._held and self._roster.free:
             waits.append(max(0.0, self._held_since + _TOO_LONG - now) + 0.01)
         if now < self._not_before:
@@ -351,8 +393,13 @@ class ManyRunner:
             self._stopping = True
 
     def _obey_more(self, word: str, more: dict[str, Any]) -> None:
-        if word == "rate":
+        if word == "lanes":
+            self._roster.most = more["most"]
+            self._woken = True
+        elif word == "rate":
             self._admission.change_rate(**more)
+        elif word == "terminate":
+            self._wards.terminate(more["receipt"], more["signal"])
         elif word == "pause":
             self._paused.add(more["why"])
         elif word == "unpause":
@@ -368,7 +415,7 @@ class ManyRunner:
                 if self._outcomes:
                     self._exchange(0)
                 elif self._in_hand:
-                    self._rest(_UNSURE if self._unsure else SAFETY)
+                    self._rest(self._patience())
         finally:
             self._line.say("quarantined", ran=ran)
 
@@ -425,12 +472,13 @@ class ManyRunner:
         attempts = 0
         while attempts < len(PAUSE):
             self._collect()
+            self._wards.tick(self._clock())
             self._hand_back()
             unsaid = self._outcomes or self._adrift
             if not self._roster.running and not unsaid:
                 return
             if not unsaid:
-                self._rest(SAFETY)
+                self._rest(self._patience())
                 self._try(self._obey)
             elif not self._try(self._sift if self._refused else lambda: self._exchange(0)) and not self._roster.running:
                 attempts += 1
@@ -441,8 +489,9 @@ class ManyRunner:
         for lane, _ in self._acknowledging.values():
             self._roster.end(lane, self._clock())
         while self._roster.running:
-            self._rest(SAFETY)
+            self._rest(self._patience())
             self._collect()
+            self._wards.tick(self._clock())
 
     def _hand_back(self) -> None:
         for work in self._held:

@@ -19,6 +19,12 @@ Place = tuple[int, Admitted]
 Limits = Callable[[Admitted], tuple[float, float]]
 
 
+def limits_of(work: Admitted) -> tuple[float, float]:
+    """As the message, its task or the settings say."""
+    limits = work.limits
+    return (0.0, 0.0) if limits is None else (limits.soft, limits.hard)
+
+
 class Begun(Struct, frozen=True):
     """What may run now, and what may perhaps `later`: the answer is being found out. The rest was given back."""
 
@@ -34,12 +40,14 @@ class Roster:
         self._limits = limits
         #: The lowest first: as few threads as are needed at the same time are ever started.
         self._free = list(range(len(desks) - 1, -1, -1))
+        #: How many lanes are to be used.
+        self.most = len(desks)
         self._last = 0
         self.running: dict[int, Admitted] = {}
 
     @property
     def free(self) -> int:
-        return len(self._free)
+        return max(0, min(len(self._free), self.most - len(self.running)))
 
     def turn(self) -> None:
         """The broker has answered."""

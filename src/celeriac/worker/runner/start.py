@@ -136,6 +136,7 @@ def _serve_many(loaded: Loaded, line: Line, board: Board, slot: int, consumer: s
         settler=parts.settler(),
         admission=parts.admission,
         tracer=parts.tracer,
+        revocations=parts.revocations,
         board=board,
         slot=slot,
         line=line,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ...brokers.base import Waiter
 from ...execution.admission import Admission
+from ...execution.revocations import Revocations
 from ...execution.tracer import Tracer
 from ..lines import Line
 from ..plan import Plan
@@ -16,7 +17,8 @@ from .lanes.base import Lanes
 from .lifespan import Lifespan
 from .many import ManyRunner
 from .read_ahead import ReadAhead
-from .roster import Roster
+from .roster import Roster, limits_of
+from .wards import Wards
 
 
 def serve_many(
@@ -25,6 +27,7 @@ def serve_many(
     settler: Settler,
     admission: Admission,
     tracer: Tracer,
+    revocations: Revocations,
     board: Board,
     slot: int,
     line: Line,
@@ -34,12 +37,15 @@ def serve_many(
     """The life of a runner of `plan.lanes` lanes. Returns its exit code."""
     ends = Ends()
     lanes = lanes_of(plan, tracer, ends)
+    roster = Roster([board.desk(slot, lane) for lane in range(plan.lanes)], limits_of)
     runner = ManyRunner(
         settler=settler,
         lanes=lanes,
         ends=ends,
         admission=admission,
-        roster=Roster([board.desk(slot, lane) for lane in range(plan.lanes)]),
+        roster=roster,
+        wards=Wards(lanes, board.desk(slot), roster.running),
+        revocations=revocations,
         line=line,
         read_ahead=ReadAhead(plan.read_ahead, plan.reserved),
         max_bytes=plan.read_ahead_bytes,
