@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.stage import Stage
-from tests.processes import MARK, processes_with, until
+from tests.processes import MARK, command_line, processes_with, until
 
 TASKS = """
     import os, time
@@ -75,11 +75,14 @@ def end(pidfile: Path) -> None:
 
 def test_the_shell_returns_when_it_is_ready_and_files_are_named_by_process(stage: Stage) -> None:
     names = ["-n", "w1@host.dom", "--pidfile", "%n-%h-%d.pid", "--logfile", "%n%I.log"]
+    other = Path(sys.executable).with_name("python3")
+    names += ["--executable", str(other)]
     started = celeriac(stage, "-A", "tasks", "worker", "-D", "-c", "2", "-l", "INFO", "--umask", "077", *names)
     assert (started.returncode, started.stdout, started.stderr) == (0, "", "")
     pidfile = stage.folder / "w1-host.dom-dom.pid"
     pid = int(pidfile.read_text())
     assert os.getsid(pid) not in (os.getsid(0), pid)
+    assert command_line(pid).startswith(str(other))
     assert "w1@host.dom ready." in (stage.folder / "w1.log").read_text()
     assert stage.client().who.delay().get(timeout=10)[3] == str(stage.folder)
     assert (stage.folder / "made").stat().st_mode & 0o077 == 0

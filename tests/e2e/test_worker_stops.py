@@ -105,6 +105,16 @@ def test_sigterm_twice_is_still_warm(stage: Stage) -> None:
     assert counts(stage) == Counts()
 
 
+def test_asked_to_stop_while_the_app_is_loading(stage: Stage) -> None:
+    stage.write("slow.py", "import time; open('loading', 'w').close(); time.sleep(60)")
+    node = stage.node("--pidfile", "w.pid", app="slow", start=False)
+    node.start(ready=False)
+    until((stage.folder / "loading").exists, what="the app is loading")
+    assert node.stop(within=5) == 0
+    node.assert_gone()
+    assert not (stage.folder / "w.pid").exists()
+
+
 def test_a_body_that_blocks_every_signal_does_not_keep_the_node(stage: Stage) -> None:
     node = busy(stage, deaf=True)
     node.signal(signal.SIGQUIT)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import resource
 import select
+import signal
 import sys
 
 import msgspec
@@ -35,11 +36,24 @@ def run(options: WorkerOptions) -> int:
         text = str(error)
         sys.stderr.write(f"{text}\n" if text.startswith("ERROR") else f"celeriac: {text}\n")
         return error.code
+    if options.pool != "solo":
+        for number in (signal.SIGTERM, signal.SIGQUIT):
+            signal.signal(number, _stop_early)
     try:
         code = _run(options, station)
+    except StoppedEarly:
+        code = 0  # nothing was held yet; what was started ends with this process
     finally:
         station.leave(code)
     return code
+
+
+class StoppedEarly(BaseException):
+    """Asked to stop before the supervisor listens. Without a handler process 1 of a container would not hear it."""
+
+
+def _stop_early(number: int, frame: object) -> None:
+    raise StoppedEarly
 
 
 def _run(options: WorkerOptions, station: daemon.Station) -> int:

@@ -28,6 +28,7 @@ from .post import Post
 from .process import RunnerHandle, Template
 from .quarantine import Command, Quarantine
 from .renewal import Renewal
+from .resources import Resources
 from .signals import SignalMailbox
 from .stopping import EX_HARD, EXIT, Announce, Stopping
 from .upkeep import Upkeep
@@ -86,7 +87,6 @@ class Supervisor:
         self._quarantine = Quarantine()
         self._online = True
         self._exit_code = 0
-        self._told_heavy = False
 
     # -- the loop ----------------------------------------------------------------------------------------------------
 
@@ -96,6 +96,7 @@ class Supervisor:
         self._give_back = GiveBack(self._board, upkeep)
         self._oversight = Oversight(self._board, self._give_back)
         self._crew = self._assemble()
+        self._resources = Resources(self._plan, self._crew, self._board, upkeep)
         self.renewal = Renewal(self._crew, self._selector, self._new_template, self._accept, self._on_renewed)
         self._stopping = Stopping(
             crew=self._crew,
@@ -124,10 +125,15 @@ class Supervisor:
         self._leave(mailbox)
         return EX_HARD if self._stopping.hard else self._exit_code
 
+    def _first(self) -> int:
+        """Runners to begin with: with autoscale as few as there are at least."""
+        plan = self._plan
+        return plan.least if plan.least and plan.lanes == 1 else plan.processes
+
     def _assemble(self) -> Crew:
         return Crew(
             node=self._node,
-            slots=self._plan.processes,
+            slots=self._first(),
             board=self._board,
             template=self._template,
             new_template=self._new_template,
@@ -168,6 +174,7 @@ class Supervisor:
         excused = not self._online or self._quarantine.active or self._stopping.begun
         self._oversight.look(self._crew.ready(), now, excused=excused)
         self._command(self._quarantine.tick(now))
+        self._resources.tick(now, stopping=self._stopping.begun)
         self._stopping.tick(now)
         if self._stopping.begun:
             self.renewal.stop()
@@ -183,22 +190,12 @@ class Supervisor:
             self._doorbell.idle(handle.slot)
         elif word == "overran":
             tell_overrun(more)
-        elif word == "spent":
-            self._crew.succeed(handle)
-        elif word == "heavy":
-            self._heavy(more["kilobytes"])
         elif word == "quieted":
             self._command(self._quarantine.quieted(handle.slot))
         elif word == "quarantined":
             self._command(self._quarantine.ran(handle.slot, bool(more.get("ran"))))
-
-    def _heavy(self, kilobytes: int) -> None:
-        if not self._told_heavy:
-            self._told_heavy = True
-            logger.warning(
-                "a process takes %d kB before its first task, more than worker_max_memory_per_child: "
-                "it is not replaced for its memory", kilobytes
-            )  # fmt: skip
+        else:
+            self._resources.said(handle, word, more)
 
     def _ready(self, handle: RunnerHandle) -> None:
         if self._on_ready is not None:
@@ -277,6 +274,11 @@ class Supervisor:
         """Once it runs."""
         return self._crew
 
+    @property
+    def resources(self) -> Resources:
+        """Once it runs."""
+        return self._resources
+
     def hung_up(self) -> None:
         """The terminal is gone that the node was started from."""
         self._stopping.begin_warm("SIGHUP")
@@ -288,4 +290,7 @@ class Supervisor:
         vitals.running = sum(len(self._board.runs(slot)) for slot in self._crew.runners)
         vitals.online = self._online and bool(vitals.runners_ready or vitals.online)
         vitals.stopping = self._stopping.begun
+        vitals.more.update(facts := self._resources.facts())
+        vitals.paused = ", ".join(facts["paused"])
+        vitals.paused = ", ".join(sorted(self._crew.pauses))
         vitals.look(now, excused=self._quarantine.active or self._stopping.begun)
