@@ -12,7 +12,7 @@ import inspect
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -20,7 +20,8 @@ from typing import Any
 from ....brokers.base import Settlement
 from ....client.task import Task
 from ....execution.admission import Admitted
-from ....execution.arming import AsyncArm, calls_bodies, in_our_code
+from ....execution.arming import AsyncArm, in_our_code
+from ....execution.coroutines import Guarded
 from ..sift import back
 from .base import Ended, Tell
 from .threads import ThreadLanes, Trace
@@ -90,8 +91,8 @@ class LoopLanes:
         if run is None or run.receipt != receipt:
             return self._threads.interrupt(lane, receipt, error)
         if run.error is not error:
-            run.error, run.struck, run.asked = error, False, time.monotonic()
-            self._loop.call_soon_threadsafe(run.cancel)
+            run.error, run.asked = error, time.monotonic()
+            self._loop.call_soon_threadsafe(run.strike, error)
         elif not run.struck and time.monotonic() - run.asked > _BLOCKED:
             self._to_strike = run
             signal.pthread_kill(self._main, _SIGNAL)
@@ -115,10 +116,12 @@ class LoopLanes:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         run, self._to_strike = self._to_strike, None
-        if run is None or run.struck or not run.on_stack or run.error is None or in_our_code(frame):
+        guarded = None if run is None else run.guarded
+        if run is None or guarded is None or run.error is None or run.struck:
             return
-        run.struck = True
-        raise run.error
+        if guarded.on_stack and not in_our_code(frame):
+            guarded.error, guarded.struck = run.error, True
+            raise run.error
 
     def _awaits(self, task: Task[..., Any]) -> bool:
         known = self._is_coroutine.get(task.name)
@@ -129,72 +132,33 @@ class LoopLanes:
 
 
 class _Run:
-    """One coroutine on the loop. All but `error` and `asked` belongs to the loop's thread."""
+    """One coroutine on the loop, from the hand-over on."""
 
-    __slots__ = ("asked", "begun", "error", "on_stack", "receipt", "struck", "task")
+    __slots__ = ("asked", "error", "guarded", "receipt", "task")
 
     def __init__(self, receipt: int) -> None:
         self.receipt = receipt
-        self.begun = False
         self.task: asyncio.Task[Settlement | None] | None = None
-        #: The body is on the stack of the main thread at this moment.
-        self.on_stack = False
-        #: What is to strike it, whether it has, and since when it is asked for.
+        self.guarded: Guarded | None = None
+        #: What it is to be struck with, and since when.
         self.error: BaseException | None = None
-        self.struck = False
         self.asked = 0.0
 
     def guard(self, body: Awaitable[Any]) -> Awaitable[Any]:
-        return _Guarded(self, body)
+        self.guarded = Guarded(body)
+        self.guarded.task = self.task
+        return self.guarded
 
-    def cancel(self) -> None:
-        """In the loop. Not before the body has begun: a task that was cancelled before never runs."""
-        if self.task is None or not self.begun:
-            asyncio.get_running_loop().call_soon(self.cancel)
-        elif not self.struck and not self.task.done():
-            self.task.cancel()
+    @property
+    def struck(self) -> bool:
+        return self.guarded is not None and self.guarded.error is self.error and self.guarded.struck
 
-
-class _Guarded(Generator[Any, Any, Any], Awaitable[Any]):
-    """A body's coroutine, awaited: a cancellation that is ours goes in as the exception it stands for."""
-
-    def __init__(self, run: _Run, body: Awaitable[Any]) -> None:
-        self._run = run
-        self._body: Any = body if inspect.iscoroutine(body) else body.__await__()
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        return self
-
-    @calls_bodies
-    def send(self, value: Any) -> Any:
-        run = self._run
-        try:
-            run.on_stack = run.begun = True
-            return self._body.send(value)
-        finally:
-            run.on_stack = False
-
-    def throw(self, kind: Any, value: Any = None, trace: Any = None) -> Any:
-        run = self._run
-        error = kind if value is None else value
-        if isinstance(error, asyncio.CancelledError) and run.error is not None and not run.struck:
-            run.struck = True
-            if run.task is not None:
-                run.task.uncancel()
-            error = run.error
-        return self._throw(error)
-
-    @calls_bodies
-    def _throw(self, error: BaseException) -> Any:
-        run = self._run
-        try:
-            run.on_stack = True
-            return self._body.throw(error)
-        finally:
-            run.on_stack = False
-
-    def close(self) -> None:
-        self._body.close()
+    def strike(self, error: BaseException) -> None:
+        """In the loop."""
+        if self.guarded is not None:
+            self.guarded.strike(error)
+        else:
+            asyncio.get_running_loop().call_soon(self.strike, error)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

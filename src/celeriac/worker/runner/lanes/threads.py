@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 from ....brokers.base import Settlement
+from ....execution import coroutines
 from ....execution.admission import Admitted
 from ....execution.arming import Arm, calls_bodies, in_our_code
 from .base import Ended, Tell
@@ -120,7 +121,11 @@ class LaneThread(threading.Thread):
         # Waking up gives us the interpreter for a whole switch interval: nobody moves between the look and the blow.
         time.sleep(0.0001)
         with self._striking:
-            if self._armed != receipt or in_our_code(self._frame()):
+            if self._armed != receipt:
+                return False
+            if coroutines.interrupt(self.ident or 0, error):
+                return True
+            if in_our_code(self._frame()):
                 return False
             if not self._pending:
                 self._pending = True
