@@ -33,6 +33,7 @@ __all__ = [
     "NaiveEtaWarning",
     "NotRegistered",
     "OperationalError",
+    "QueueFull",
     "QueueNotFound",
     "Reject",
     "Retry",
@@ -128,6 +129,22 @@ class OperationalError(CeleriacError):
 
 class BrokerError(CeleriacError):
     """The broker answered, and refused."""
+
+
+class QueueFull(BrokerError):
+    """The queue holds as many messages as `queue_max_length` lets producers put there: nothing of the call was queued.
+
+    `queue`, its `length` when it was refused, the `limit`; `hopeless` where the call alone has more messages than that.
+    """
+
+    def __init__(
+        self, *args: Any, queue: str = "", length: int = 0, limit: int = 0, hopeless: bool = False
+    ) -> None:
+        self.queue = queue
+        self.length = length
+        self.limit = limit
+        self.hopeless = hopeless
+        super().__init__(*args)
 
 
 class BackendError(CeleriacError):

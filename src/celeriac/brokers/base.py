@@ -244,7 +244,8 @@ class Broker(Protocol):
 
     def publish(self, messages: Sequence[Outgoing], timeout: float | None = None) -> None:
         """Returns when the broker has them all, in order. Raises: OperationalError within the publish deadline, or
-        within `timeout` seconds if that is sooner."""
+        within `timeout` seconds if that is sooner; QueueFull, with nothing queued, where a queue would get longer
+        than its limit (`Bounds.length_of`), unless the oldest are to make room. Follow-ups are not limited."""
         ...
 
     # -- consumers and leases -------------------------------------------------------------------------------

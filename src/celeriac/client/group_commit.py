@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 
 from ..brokers.base import Outgoing
-from ..errors import OperationalError
+from ..errors import OperationalError, QueueFull
 
 #: Sends messages to the broker in one round trip, by an instant of the monotonic clock.
 Send = Callable[[Sequence[Outgoing], float], None]
@@ -103,8 +103,14 @@ class GroupCommit:
     def _lead(self, mine: _Ticket, deadline: float) -> None:
         riders = self._board(mine)
         error: BaseException | None = None
+        apart: dict[_Ticket, BaseException | None] = {}
         try:
             self._send([m for ticket in riders for m in ticket.messages], deadline)
+        except QueueFull as raised:
+            error = raised
+            if len(riders) > 1:  # nothing was queued, and one caller's full queue is nobody else's
+                apart = {ticket: self._alone(ticket, deadline) for ticket in riders}
+                error = apart[mine]
         except Exception as raised:
             error = raised
         except BaseException:  # the interrupt is this thread's own; the others learn what it means for them
@@ -114,11 +120,18 @@ class GroupCommit:
             with self._lock:
                 mine.leads = False
                 for ticket in riders:
-                    ticket.error = error if ticket is mine else _twin(error)
+                    ticket.error = error if ticket is mine else _twin(apart.get(ticket, error))
                     ticket.done = True
                     if ticket is not mine:
                         ticket.turn.release()
                 self._pass_lead()
+
+    def _alone(self, ticket: _Ticket, deadline: float) -> BaseException | None:
+        try:
+            self._send(ticket.messages, deadline)
+        except Exception as error:
+            return error
+        return None
 
     def _board(self, mine: _Ticket) -> list[_Ticket]:
         """Take from the line what fits in one trip, `mine` (already out of the line) first."""

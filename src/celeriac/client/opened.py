@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..backends.registry import open_backend
 from ..brokers.bounds import Bounds
 from ..brokers.registry import open_broker
+from ..errors import ImproperlyConfigured
 from . import current
 from .addresses import backend_address, broker_address
 from .disabled import DisabledBackend
@@ -29,6 +30,7 @@ __all__ = ["Opened"]
 
 #: Seconds.
 _FOR_EVER = 100 * 365 * 86400.0
+_OVERFLOW = ("raise", "block", "drop_oldest")
 #: What a forked child inherited. It is kept, unused, until the child ends: closing a parent's connection (or letting
 #: it be collected, which closes it) would speak on the parent's sockets and break the locks of its files.
 _inherited: list[dict[str, Any]] = []
@@ -105,7 +107,17 @@ class Opened:
 
 def bounds_of(conf: Any) -> Bounds:
     """What the app limits in its broker."""
+    lengths = conf.queue_max_length
+    apart = isinstance(lengths, Mapping)
+    for length in lengths.values() if apart else [] if lengths is None else [lengths]:
+        if not isinstance(length, int) or length < 1:
+            raise ImproperlyConfigured(f"queue_max_length is {lengths!r}: numbers of messages must be 1 or more")
+    if conf.queue_overflow not in _OVERFLOW:
+        raise ImproperlyConfigured(f"queue_overflow is {conf.queue_overflow!r}: choose one of {', '.join(_OVERFLOW)}")
     return Bounds(
+        queue_lengths=dict(lengths) if apart else {},
+        queue_length=None if apart else lengths,
+        drop_oldest=conf.queue_overflow == "drop_oldest",
         revokes_max=int(conf.revokes_max),
         revokes_expire=seconds(conf.revokes_expire) or _FOR_EVER,
         dead_letter_max=int(conf.dead_letter_max),

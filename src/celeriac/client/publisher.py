@@ -12,7 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from ..brokers.base import Outgoing
-from ..errors import OperationalError
+from ..errors import OperationalError, QueueFull
 from ..foundation.identifiers import uuid4_text
 from ..foundation.urls import mask
 from ..signals import before_task_publish
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 #: Sleeps that many seconds.
 Sleep = Callable[[float], None]
+
+#: Seconds between looks whether a full queue has room.
+_FIRST_LOOK, _LONGEST_LOOK = 0.005, 0.1
 
 
 class Publisher:
@@ -94,7 +97,8 @@ class Publisher:
         or where the broker recognises a repetition. Where a connection breaks with the answer outstanding the message
         may have been accepted: this raises then, and whoever called decides whether once more is better than never.
 
-        Raises: OperationalError within the timeout. Celery's guide: Calling tasks, "Message Sending Retry".
+        Raises: OperationalError within the timeout; QueueFull, at once or (`queue_overflow` "block") at the timeout.
+        Celery's guide: Calling tasks, "Message Sending Retry".
         """
         conf = self._app.conf
         limit = conf.publish_timeout if timeout is None else min(timeout, conf.publish_timeout)
@@ -102,6 +106,10 @@ class Publisher:
         deadline = began + limit
         try:
             self._commit.publish(messages, deadline)
+        except QueueFull as full:
+            if conf.queue_overflow != "block" or full.hopeless:
+                raise
+            self._wait_for_room(messages, deadline)
         except OperationalError as error:
             retries = conf.task_publish_retry if retry is None else retry
             self._try_again(messages, began, deadline, error, self.retry_policy(retry_policy) if retries else None)
@@ -135,6 +143,21 @@ class Publisher:
                     error.add_note(f"{start} of {len(drafts)} messages had been sent before")
                 raise
             announcing.tell_published(batch)
+
+    def _wait_for_room(self, messages: Sequence[Outgoing], deadline: float) -> None:
+        """A look now and then: each is one call to the broker, ten a second at most."""
+        pause = _FIRST_LOOK
+        while True:
+            self._sleep(max(0.0, min(pause, deadline - monotonic())))
+            pause = min(1.5 * pause, _LONGEST_LOOK)
+            try:
+                # The last look has a moment too: its answer must be waited for.
+                return self._commit.publish(messages, max(deadline, monotonic() + _LONGEST_LOOK))
+            except QueueFull:
+                if monotonic() >= deadline:
+                    raise
+            except OperationalError as error:
+                raise self._explained(error, 1) from error
 
     def _try_again(
         self,

@@ -189,7 +189,10 @@ class MemoryBroker(DeadLetters):
 
     def publish(self, messages: Sequence[Outgoing], timeout: float | None = None) -> None:
         with self.lock:
-            self.state.publish(messages)
+            if self.bounds.any_length:
+                self.deleted.note(self.state.publish_bounded(messages, self.bounds, self.clock()))
+            else:
+                self.state.publish(messages)
 
     # -- consumers and leases -----------------------------------------------------------------------------------
 

@@ -14,13 +14,15 @@ from ...errors import FencedError
 from ...foundation.identifiers import uuid4_text
 from ...wire import envelope
 from ...wire.message import Record
-from .. import history
+from .. import history, overflow
 from ..base import DeadLetter, Delivery, Outgoing, Settlement, Shelf, Verdict
 from ..bounds import Bounds
 from .revoked import Revoked
 
 #: Celery on Redis: 0 is taken first, 9 last, and none given means 0.
 LOWEST = 9
+#: What counts for a queue's limit.
+_COUNTED = (Shelf.READY, Shelf.SUSPECT)
 
 
 @dataclass(order=True, slots=True)
@@ -85,6 +87,21 @@ class Queues:
                 self.shelve(message.queue, entry)
             else:
                 self.put_off(message.queue, entry, message.due)
+
+    def publish_bounded(self, messages: Sequence[Outgoing], bounds: Bounds, now: float) -> int:
+        """All or none, where queues have limits. Returns how many dead letters had to go. Raises: QueueFull."""
+        more, gone = overflow.adding(bounds, messages, delayed=True), 0
+        lengths = {name: sum(len(self.queue(name).shelves[shelf]) for shelf in _COUNTED) for name in more}
+        over = overflow.surplus(bounds, more, lengths)
+        self.publish(messages)
+        for name, count in over.items():
+            ready = self.queue(name).shelves[Shelf.READY]
+            for entry in sorted(ready, key=lambda entry: (-entry.priority, entry.place))[:count]:
+                ready.remove(entry)
+                settlement = overflow.dropped(entry.payload, bounds.length_of(name) or 0)
+                gone += self._bury(settlement, name, entry, now, bounds)
+            heapq.heapify(ready)
+        return gone
 
     def shelve(self, name: str, entry: Entry, shelf: Shelf = Shelf.READY) -> None:
         heapq.heappush(self.queue(name).shelves[shelf], entry)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...drivers import redis_address
 from ...drivers.redis import Command, Pool, ReplyError, Word, chunks
-from ...drivers.redis_script import Script
+from ...drivers.redis_script import Script, is_missing
 from ...errors import BrokerError, FencedError, LayoutError, OperationalError
 from ...foundation.identifiers import uuid4_text
 from ...wire import envelope
@@ -23,6 +23,7 @@ from .consumer import RedisConsumer, Results, pairs
 from .dead import DeadLetters
 from .layout import VERSION, Layout, payload_of, read_record
 from .letters import kept
+from .publishing import bounded
 from .revoked import Revoked
 from .waiter import RedisWaiter
 
@@ -48,6 +49,7 @@ class RedisBroker(DeadLetters):
         self._pool = Pool(self._address, opened.connect_timeout, refusals=_REFUSALS)
         self._bounds = opened.bounds
         self._deleted = Deleted(opened.bounds)
+        self._limited = opened.bounds.any_length
         self._revoked = Revoked(self._pool, self._layout, opened.bounds, opened.connect_timeout)
         self._results = Results()
         #: (dead, into) of recoveries whose answer was lost.
@@ -87,7 +89,8 @@ class RedisBroker(DeadLetters):
     def publish(self, messages: Sequence[Outgoing], timeout: float | None = None) -> None:
         limit = self._publish_timeout if timeout is None else min(timeout, self._publish_timeout)
         deadline = monotonic() + limit
-        commands = self._pushes(messages)
+        checked = bounded(messages, self._bounds, self._layout, self._written) if self._limited else None
+        commands = self._pushes(messages) if checked is None else [checked.command]
         try:
             link = self._pool.take(limit)
         except OperationalError as error:
@@ -100,6 +103,9 @@ class RedisBroker(DeadLetters):
         link.stay_awake()
         try:
             answers = link.read(len(commands), deadline)
+            if checked is not None and is_missing(answers[-1]):
+                link.send(checked.whole, deadline=deadline)
+                answers[-1] = link.read(1, deadline)[0]
         except OperationalError as error:
             raise OperationalError(f"{error}; it is not known whether the message was queued") from error
         self._pool.give(link)
@@ -107,6 +113,8 @@ class RedisBroker(DeadLetters):
             if type(answer) is ReplyError:
                 raise link.error(answer)
         link.known |= fresh
+        if checked is not None:
+            self._deleted.note(checked.answered(answers[-1]))
 
     def _pushes(self, messages: Sequence[Outgoing]) -> list[Command]:
         """One LPUSH for each LIST, more where it would grow too long; the order within a LIST is that of `messages`."""

@@ -8,11 +8,12 @@ from typing import Any, TypeVar
 
 from ...drivers.sqlite import Database, Step, locate
 from ...errors import CeleriacError, FencedError, OperationalError
+from .. import overflow
 from ..base import Capabilities, Counts, Delivery, Opened, Outgoing, Shelf
 from ..deleted import Deleted
 from ..revocation import Revocation
 from .consumer import Held, Put, SQLiteConsumer
-from .dead import DeadLetters, expire, next_chance, second_chances
+from .dead import DeadLetters, drop, expire, make_room, next_chance, second_chances
 from .entry import Waiting, enqueue, number_of, numbers_of, pack, topic
 from .revoked import revocations, revoke
 from .sql import SQL
@@ -88,8 +89,15 @@ class SQLiteBroker(DeadLetters):
         if not messages:
             return
         parcels = pack(messages)
+        more = overflow.adding(self.bounds, messages, delayed=True) if self.bounds.any_length else {}
+
+        def work(step: Step) -> int:
+            over = make_room(step, more, self.bounds) if more else {}
+            enqueue(step, parcels)
+            return drop(step, over, self.bounds) if over else 0
+
         try:
-            self.write(lambda step: enqueue(step, parcels), timeout)
+            self.deleted.note(self.write(work, timeout))
         except OperationalError as error:
             error.unsent = True  # a transaction that failed has left nothing behind
             raise

@@ -23,6 +23,19 @@ INSERT INTO waiting (queue, shelf, priority, place, message, strikes) VALUES (?,
 -- queue, due, message, priority, strikes
 INSERT INTO delayed (queue, due, message, priority, strikes) VALUES (?, ?, ?, ?, ?);
 
+-- name: length
+-- queue -> what counts for its limit
+SELECT count(*) FROM waiting WHERE queue = ? AND shelf IN (0, 1);
+
+-- name: oldest
+-- queue, limit -> the least urgent that are ready, of those the oldest
+SELECT w.priority, w.place, w.message, m.payload FROM waiting AS w CROSS JOIN messages AS m ON m.id = w.message
+WHERE w.queue = ? AND w.shelf = 0 ORDER BY w.priority DESC, w.place LIMIT ?;
+
+-- name: no_longer_waits
+-- queue, priority, place
+DELETE FROM waiting WHERE queue = ? AND shelf = 0 AND priority = ? AND place = ?;
+
 -- ---- a turn -----------------------------------------------------------------------------------------------------
 
 -- name: leased
