@@ -14,6 +14,7 @@ from ..errors import ImproperlyConfigured
 from ..foundation.logs import level_number
 from ..worker.options import WorkerOptions
 from ..worker.plan import pool_named
+from ..worker.size import autoscale_of, size
 from .params import app_options, comma_list, ignored, refused, setting, settings_of
 from .session import Session
 
@@ -43,6 +44,22 @@ def _concurrency(value: str) -> int | str | None:
     if text != "auto" and not text.isdigit():
         raise click.BadParameter(f"{value!r} is neither a number nor auto")
     return text if text == "auto" else int(text) or None
+
+
+def _autoscale(value: str) -> str:
+    try:
+        autoscale_of(value)
+    except ImproperlyConfigured as error:
+        raise click.BadParameter(str(error)) from None
+    return value
+
+
+def _size(value: str) -> str:
+    try:
+        size(value, lambda: 1)
+    except ImproperlyConfigured as error:
+        raise click.BadParameter(str(error)) from None
+    return value
 
 
 def _umask(value: str) -> str:
@@ -116,7 +133,20 @@ def _umask(value: str) -> str:
 @refused("-B", "--beat", flag=True, why=f"{_LATER}, with the scheduler")
 @refused("-s", "--schedule-filename", "--schedule", why=f"{_LATER}, with the scheduler")
 @refused("--scheduler", why=f"{_LATER}, with the scheduler")
-@refused("--autoscale", why=f"{_LATER}: choose a fixed number with -c")
+@setting(
+    "worker_autoscale",
+    "--autoscale",
+    type=_autoscale,
+    metavar="MOST,LEAST",
+    help="As many slots as the backlog needs, between these numbers.",
+)
+@setting(
+    "worker_max_memory",
+    "--max-memory",
+    type=_size,
+    metavar="SIZE",
+    help="Reserve nothing while the node takes more: 500M, 2G, 80% of what it may take.",
+)
 @setting("worker_disable_prefetch", "--disable-prefetch", is_flag=True, default=None, help="Reserve nothing ahead.")
 @setting(
     "task_time_limit",

@@ -22,6 +22,7 @@ from .machine import processors
 from .not_yet import not_done
 from .options import WorkerOptions
 from .plan import GREEN, Plan, Policy, pool_named
+from .size import autoscale_of, size
 
 
 class Loaded(Struct, frozen=True):
@@ -86,7 +87,7 @@ def _lay_over(app: Celery, options: WorkerOptions) -> None:
 def plan_of(app: Celery, options: WorkerOptions) -> Plan:
     """What the rest of the node must know."""
     conf = app.conf
-    pool, processes, lanes = _slots(app, options)
+    pool, processes, lanes, least = _slots(app, options)
     limits.check(pool, conf, app.tasks.values())
     return Plan(
         name=app.main or "__main__",
@@ -109,6 +110,8 @@ def plan_of(app: Celery, options: WorkerOptions) -> Plan:
         soft_when_idle=bool(conf.worker_enable_soft_shutdown_on_idle),
         read_ahead=int(conf.worker_read_ahead),
         reserved=_reserved(conf, lanes),
+        least=least,
+        max_memory=size(conf.worker_max_memory, memory_limit),
         read_ahead_bytes=int(conf.worker_read_ahead_bytes),
         settings=_portable(conf.without_defaults()),
     )
@@ -158,17 +161,18 @@ def _reserved(conf: Any, lanes: int) -> int:
     return lanes * int(conf.worker_prefetch_multiplier or 0) if conf.value_set_for("worker_prefetch_multiplier") else 0
 
 
-def _slots(app: Celery, options: WorkerOptions) -> tuple[str, int, int]:
-    """(pool, processes, lanes a process)."""
+def _slots(app: Celery, options: WorkerOptions) -> tuple[str, int, int, int]:
+    """(pool, processes, lanes a process, the least number of slots or 0)."""
     pool = pool_named(options.pool or app.conf.worker_pool or "prefork")
     wanted = options.concurrency or app.conf.worker_concurrency
-    count = _count(wanted)
+    most, least = autoscale_of(app.conf.worker_autoscale)
+    count = most or _count(wanted)
     if pool == "solo":
         return pool, 1, 1
     if pool == "prefork":
-        return pool, options.processes or count, 1
+        return pool, (not most and options.processes) or count, 1, least
     _have(pool)
-    return pool, options.processes or 1, count
+    return pool, options.processes or 1, count, least
 
 
 def _have(pool: str) -> None:

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from ..client.app import Celery
 
 _SETTINGS = {
-    "worker_autoscaler": "the pool is not scaled",
+    "worker_autoscaler": "no class of your own is used: --autoscale looks at backlog and run times",
     "beat_schedule": "nothing is scheduled; run stock celery beat beside it",
 }
 

@@ -58,6 +58,10 @@ class Plan(Struct, frozen=True, kw_only=True):
     soft_when_idle: bool = False
     read_ahead: int
     read_ahead_bytes: int
+    #: With autoscale: of all slots, how many there are at least; 0: no autoscale.
+    least: int = 0
+    #: Bytes of the node's processes above which nothing is reserved; 0: no limit.
+    max_memory: int = 0
     #: The most messages that a runner reserves, what runs included; 0: by measured run times alone.
     reserved: int = 0
     #: Somebody listens to signals that an attendant sends.

@@ -97,6 +97,8 @@ class Crew:
         self._heirs: dict[int, str] = {}
         #: Asked for, and without a lease yet.
         self._enlisting: set[int] = set()
+        #: Of each runner, how many lanes are used; 0: all.
+        self._lanes = 0
         #: Why all runners are paused, those included that start later.
         self.pauses: set[str] = set()
         #: No new runner; and those that end have not been killed by what they ran.
@@ -165,13 +167,20 @@ class Crew:
         self.spawn(slot)
         return True
 
-    def retire(self, handle: RunnerHandle) -> None:
-        """One runner less: it settles what it holds, and ends when nothing runs in it."""
+    def retire(self, handle: RunnerHandle) -> bool:
+        """One runner less: it settles what it holds, and ends when nothing runs in it. False: it leaves anyway."""
         if handle.leaving:
-            return
+            return False
         handle.leaving = True
         self.slots -= 1
         handle.line.say("stop")
+        return True
+
+    def use_lanes(self, lanes: int) -> None:
+        """So many of each runner's lanes are used from now on; what runs in the others goes on."""
+        self._lanes = lanes
+        for handle in self.runners.values():
+            handle.line.say("lanes", most=lanes)
 
     def pause(self, why: str) -> None:
         """No runner reserves anything until `unpause` for the same reason. What runs goes on."""
@@ -250,6 +259,8 @@ class Crew:
         handle = RunnerHandle(slot=slot, consumer=consumer, line=line, since=time.monotonic(), standby=standby)
         handle.template = template
         self.runners[slot] = handle
+        if self._lanes:
+            line.say("lanes", most=self._lanes)
         self._selector.register(line, selectors.EVENT_READ, lambda: self._runner_said(handle))
 
     def settled(self, consumer: str) -> None:

@@ -109,6 +109,7 @@ class Upkeep(threading.Thread):
         self._next_count: float | None = None
         #: Messages that wait in the queues, as last counted; None: not counted.
         self.backlog: int | None = None
+        self._count_every = BACKLOG_LOOK
         self._online = True
         #: What the last attempt was refused with; empty if it was not.
         self._refused = ""
@@ -132,9 +133,10 @@ class Upkeep(threading.Thread):
         """A runner ended by itself with all settled: end its lease, then tell `events.settled`."""
         self._orders.put(lambda: self._retire(consumer))
 
-    def count_backlog(self) -> None:
-        """Keep `backlog` up to date; call it before the start."""
+    def count_backlog(self, every: float = BACKLOG_LOOK) -> None:
+        """Keep `backlog` up to date, to that many seconds; call it before the start."""
         self._next_count = 0.0
+        self._count_every = min(every, self._count_every)
 
     def stop(self) -> None:
         """Do what is ordered, end the own lease, end. Join the thread with a deadline."""
@@ -372,7 +374,7 @@ class Upkeep(threading.Thread):
         now = time.monotonic()
         if self._next_count is not None and now >= self._next_count:
             self.backlog = sum(each.ready for each in self._broker.count(self._queues).values())
-            self._next_count = now + BACKLOG_LOOK
+            self._next_count = now + self._count_every
 
     def _look_for_wanted_if_due(self) -> None:
         now = time.monotonic()

@@ -1,0 +1,71 @@
+"""What a node may use of its machine: memory and slots, looked after from the supervisor's loop by `tick`."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from ..plan import Plan
+from .autoscale import LOOK, Scaling
+from .board import Board
+from .crew import Crew
+from .memory import NodeMemory
+from .process import RunnerHandle
+from .rates import RateTable
+from .upkeep import Upkeep
+
+logger = logging.getLogger("celeriac.worker")
+
+
+class Resources:
+    """Made before upkeep starts."""
+
+    def __init__(self, plan: Plan, crew: Crew, board: Board, upkeep: Upkeep) -> None:
+        self._plan = plan
+        self._crew = crew
+        self._board = board
+        self._upkeep = upkeep
+        self._told_heavy = False
+        self._memory = NodeMemory(plan.max_memory, crew, board) if plan.max_memory else None
+        self._scaling: Scaling | None = None
+        if plan.least:
+            self._scaling = Scaling(plan.least, plan.concurrency, plan.lanes, crew, board)
+            upkeep.count_backlog(every=LOOK)
+
+    def tick(self, now: float, *, stopping: bool) -> None:
+        if self._memory is not None:
+            self._memory.tick(now)
+        if self._scaling is not None and not stopping:
+            self._scaling.tick(now, self._upkeep.backlog)
+
+    def said(self, handle: RunnerHandle, word: str, more: dict[str, Any]) -> None:
+        """A runner is about to end as it should, or is too large to begin with."""
+        if word == "spent":
+            self._crew.succeed(handle)
+        elif word == "heavy" and not self._told_heavy:
+            self._told_heavy = True
+            text = (
+                "a process takes %d kB before its first task, more than worker_max_memory_per_child: "
+                "it is not replaced for its memory"
+            )
+            logger.warning(text, more["kilobytes"])
+
+    def rate_limit(self, task: str, per_second: float, limit: str | float | None) -> None:
+        """From now on; `per_second` is what `limit` means, 0.0 for none."""
+        RateTable(self._board).change(task, per_second)
+        for handle in self._crew.runners.values():
+            handle.line.say("rate", task=task, limit=limit)
+
+    def facts(self) -> dict[str, Any]:
+        """For whoever asks how the node is."""
+        ready = self._crew.ready()
+        facts: dict[str, Any] = {
+            "paused": sorted(self._crew.pauses),
+            "processes": len(ready),
+            "tasks": sum(self._board.ran(handle.slot)[0] for handle in ready),
+        }
+        if self._memory is not None:
+            facts |= {"memory": self._memory.taken, "max_memory": self._plan.max_memory}
+        if self._scaling is not None:
+            facts |= {"autoscale": [self._plan.concurrency, self._plan.least], "used_slots": self._scaling.slots}
+        return facts
