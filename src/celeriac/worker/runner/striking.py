@@ -11,12 +11,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 from ...errors import SoftTimeLimitExceeded, Terminated
+from ...execution import coroutines
 from ...execution.admission import Admitted
 from ...execution.arming import calls_bodies, in_our_code
 from ..supervisor.board import Desk
@@ -45,6 +47,7 @@ class MainThread:
         self._alone = alone
         self._clock = clock
         self._pid = os.getpid()
+        self._thread = threading.get_ident()
         self._work: Admitted | None = None
         #: When the armed body exceeds its soft limit.
         self._until = 0.0
@@ -87,12 +90,16 @@ class MainThread:
 
     def strike(self, number: int, frame: FrameType | None) -> None:
         """Raise in the body what is meant for it, if anything is and the body may be struck where it is."""
-        if os.getpid() != self._pid or not self._may_strike(frame):
+        if os.getpid() != self._pid:
+            return
+        waits = coroutines.in_loop(self._thread)
+        if not waits and not self._may_strike(frame):
             return
         error = self._meant()
-        if error is not None:
-            self._armed, self._frame = 0, None
-            raise error
+        if error is None or (waits and coroutines.interrupt(self._thread, error)):
+            return
+        self._armed, self._frame = 0, None
+        raise error
 
     def _may_strike(self, frame: FrameType | None) -> bool:
         """Not while our own code is being carried out, were it only that which calls the body."""
