@@ -17,14 +17,17 @@ from tests.processes import until
 #: Run times in seconds, and how many of each go out together.
 LOAD = ((0.0, 40), (0.005, 10), (0.5, 1))
 #: Seconds between two such sendings, and how many tasks may wait before the sender does.
-EVERY, BACKLOG = 0.1, 1500
+EVERY, BACKLOG = 0.1, 300
+#: Deaths that convict a task: here they come so thick that three of them say nothing about what ran.
+STRIKES = 1000
 
 
 class Chaos:
     """`play` blows on what `world` keeps; `settle` afterwards."""
 
-    def __init__(self, world: World, blows: Blows) -> None:
+    def __init__(self, world: World, blows: Blows, backlog: int = BACKLOG) -> None:
         self._world = world
+        self._backlog = backlog
         self._blows = blows
         self._over = threading.Event()
         self._sender = threading.Thread(target=self._send, name="sender", daemon=True)
@@ -62,7 +65,7 @@ class Chaos:
         world = self._world
         try:
             while not self._over.wait(EVERY):
-                if len(world.accepted) - len(world.journal.read().ends) > BACKLOG:
+                if len(world.accepted) - len(world.journal.read().ends) > self._backlog:
                     continue
                 for seconds, count in LOAD:
                     for _ in range(count):

@@ -14,6 +14,7 @@ from celeriac import Celery
 
 app = Celery("faulty", broker=os.environ["FAULT_BROKER"], backend=os.environ["FAULT_BACKEND"])
 app.conf.worker_lease = float(os.environ["FAULT_LEASE"])
+app.conf.task_max_strikes = int(os.environ["FAULT_STRIKES"])
 
 # A line for each task would hide what the tests are about.
 logging.getLogger("celery").setLevel(logging.WARNING)

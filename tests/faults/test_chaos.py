@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.faults.blows import Blows
-from tests.faults.chaos import Chaos
+from tests.faults.chaos import STRIKES, Chaos
 from tests.faults.world import World
 from tests.proxy import Proxy
 from tests.servers import RedisServer
@@ -27,12 +27,9 @@ class Kind(NamedTuple):
 
 KINDS = [
     Kind("sqlite", "prefork", 1),
-    Kind("sqlite", "prefork", 4),
     Kind("sqlite", "solo", 1),
     Kind("sqlite", "threads", 2, 4),
-    Kind("redis", "prefork", 1),
     Kind("redis", "prefork", 4),
-    Kind("redis", "solo", 1),
     Kind("redis", "asyncio", 2, 20),
     Kind("redis", "gevent", 1, 10),
 ]
@@ -50,7 +47,7 @@ def test_chaos(
         server = new_redis(appendfsync="always") if kind.engine == "redis" else None
         proxies = [stack.enter_context(Proxy(server.host, server.port)) for _ in range(2)] if server else []
         url = server.url(0) if server else f"sqlite:///{tmp_path / 'queue.db'}"
-        world = new_world(url, url, pool=kind.pool, publish_timeout=1.0)
+        world = new_world(url, url, pool=kind.pool, publish_timeout=1.0, strikes=STRIKES)
         many = kind.lanes > 1
         slots = (kind.lanes, "--processes", str(kind.runners)) if many else (kind.runners,)
         if proxies:

@@ -26,7 +26,7 @@ SLACK = 1.0
 
 class World:
     """`new_node` is the fixture of that name; `lease` and `publish_timeout` (of this process) in seconds; `pool` is the
-    kind of lanes that nodes run their tasks in."""
+    kind of lanes that nodes run their tasks in, `strikes` how many deaths convict one."""
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class World:
         lease: float = 2.0,
         publish_timeout: float = 5.0,
         pool: str = "prefork",
+        strikes: int = 3,
     ) -> None:
         self.rng = rng
         self.lease = lease
@@ -50,6 +51,7 @@ class World:
             "FAULT_BROKER": broker,
             "FAULT_BACKEND": backend,
             "FAULT_LEASE": str(lease),
+            "FAULT_STRIKES": str(strikes),
             "FAULT_JOURNAL": str(self.journal.path),
         }
         self.app = Celery("faulty", broker=broker, backend=backend, set_as_current=False)
