@@ -18,7 +18,7 @@ from ..foundation import home, identifiers, loading
 from ..foundation.tracebacks import users_part
 from . import lifecycle
 from .logging_setup import set_up
-from .machine import processors
+from .machine import memory_limit, processors
 from .not_yet import not_done
 from .options import WorkerOptions
 from .plan import GREEN, Plan, Policy, pool_named
@@ -168,7 +168,7 @@ def _slots(app: Celery, options: WorkerOptions) -> tuple[str, int, int, int]:
     most, least = autoscale_of(app.conf.worker_autoscale)
     count = most or _count(wanted)
     if pool == "solo":
-        return pool, 1, 1
+        return pool, 1, 1, 0
     if pool == "prefork":
         return pool, (not most and options.processes) or count, 1, least
     _have(pool)
