@@ -133,13 +133,17 @@ class Signal:
     send_robust = send
 
     def _listeners(self, sender: Any) -> list[Receiver]:
-        identity = _identity(_itself(sender))
         found: list[Receiver] = []
+        identity: Any = None  # worked out where a receiver asks for one sender only
         for (_, wanted), kept in list(self.receivers):
-            if wanted in (_ANYBODY, identity):
-                receiver = kept() if isinstance(kept, weakref.ReferenceType) else kept
-                if receiver is not None:
-                    found.append(receiver)
+            if wanted != _ANYBODY:
+                if identity is None:
+                    identity = _identity(_itself(sender))
+                if wanted != identity:
+                    continue
+            receiver = kept() if isinstance(kept, weakref.ReferenceType) else kept
+            if receiver is not None:
+                found.append(receiver)
         if self._dead:
             with self._lock:
                 self._forget_dead()
