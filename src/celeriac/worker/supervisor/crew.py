@@ -216,7 +216,7 @@ class Crew:
         ready = [each for _, each in sorted(self.runners.items()) if each.mode is Mode.READY]
         return [*named, *((f"runner {each.slot}", each.pid) for each in ready if each.pid)]
 
-    def _inherit(self, consumer: str) -> None:
+    def inherit(self, consumer: str) -> None:
         """That runner starts nothing any more: its successor may."""
         for slot, waits_for in list(self._heirs.items()):
             if waits_for == consumer and (heir := self.runners.get(slot)) is not None:
@@ -305,7 +305,7 @@ class Crew:
     def _drop_line(self, handle: RunnerHandle) -> None:
         self._selector.unregister(handle.line)
         handle.line.close()
-        self._inherit(handle.consumer)
+        self.inherit(handle.consumer)
 
     def _runner_ended(self, handle: RunnerHandle, status: int | None, *, definite: bool = True) -> None:
         """`definite`: what it ran is to blame, and not something that ran beside it."""

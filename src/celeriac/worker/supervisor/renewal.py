@@ -20,7 +20,11 @@ logger = logging.getLogger("celeriac.worker")
 
 
 class Renewal:
-    """`accept` is shown what the new template says of its code, and says why it cannot be run here; empty: it can."""
+    """`accept` is shown what the new template says of its code, and says why it cannot be run here; empty: it can.
+
+    `many`: a runner runs many tasks at a time. Its successor begins at once then, for it would wait for the longest of
+    them; until that has ended there may be more tasks at a time than slots.
+    """
 
     def __init__(
         self,
@@ -29,12 +33,15 @@ class Renewal:
         new_template: Callable[[], Template],
         accept: Callable[[dict[str, Any]], str],
         done: Callable[[], None],
+        *,
+        many: bool,
     ) -> None:
         self._crew = crew
         self._selector = selector
         self._new_template = new_template
         self._accept = accept
         self._done = done
+        self._many = many
         #: Loads the code.
         self._next: Template | None = None
         #: What is gone back to if the new code's runners cannot start; None: no renewal is under way.
@@ -126,6 +133,8 @@ class Renewal:
         predecessor = self._crew.predecessor(handle)
         if predecessor is not None and predecessor.consumer in self._relieved:
             predecessor.line.say("stop")
+            if self._many:
+                self._crew.inherit(predecessor.consumer)
 
     def died_early(self, handle: RunnerHandle) -> None:
         """A runner ended before it was ready, and not for want of the broker."""

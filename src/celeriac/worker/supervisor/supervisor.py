@@ -97,7 +97,14 @@ class Supervisor:
         self._oversight = Oversight(self._board, self._give_back)
         self._crew = self._assemble()
         self._resources = Resources(self._plan, self._crew, self._board, upkeep)
-        self.renewal = Renewal(self._crew, self._selector, self._new_template, self._accept, self._on_renewed)
+        self.renewal = Renewal(
+            self._crew,
+            self._selector,
+            self._new_template,
+            self._accept,
+            self._on_renewed,
+            many=self._plan.lanes > 1,
+        )
         self._stopping = Stopping(
             crew=self._crew,
             board=self._board,
