@@ -12,9 +12,10 @@ from time import monotonic
 
 import pytest
 
-from celeriac.brokers.base import Counts, Delivery, Settlement, Turn
+from celeriac.brokers.base import Counts, Delivery, Settlement, Turn, Verdict
 from celeriac.brokers.redis import RedisBroker
 from celeriac.brokers.redis.consumer import RedisConsumer
+from celeriac.brokers.revocation import Revocation
 from celeriac.errors import FencedError, OperationalError
 from celeriac.wire.message import Record
 from tests.integration.redis_tools import (
@@ -73,6 +74,32 @@ def lose(proxy: LossyProxy, consumer: RedisConsumer, settlements: list[Settlemen
     with pytest.raises(OperationalError):
         consumer.receive()
     proxy.heal()
+
+
+def test_a_dead_letter_is_sent_again_once_whatever_the_answer(lossy: LossyProxy, redis_server: RedisServer) -> None:
+    broker, direct = through(lossy, timeout=2.0), broker_of(redis_server.url())
+    direct.publish([outgoing("a"), outgoing("b")])
+    direct.enlist("me", ["celery"])
+    consumer = direct.consumer("me", ["celery"])
+    dead = [Settlement(each, Verdict.DEAD, reason="failed") for each in turn(consumer, limit=2).deliveries]
+    turn(consumer, dead)
+    letters = [letter.id for letter in direct.dead_letters(["celery"])]
+    lossy.lose_answers()
+    with pytest.raises(OperationalError):
+        broker.requeue_dead("celery", letters[:1])
+    lossy.heal()
+    assert broker.requeue_dead("celery", letters) == letters[1:]
+    assert direct.count(["celery"])["celery"] == Counts(ready=2)
+    # The same for what is refused entry: a repeated revocation replaces itself.
+    lossy.lose_answers()
+    with pytest.raises(OperationalError):
+        broker.revoke([Revocation("a")])
+    lossy.heal()
+    broker.revoke([Revocation("a")])
+    assert len(direct.revocations()[1]) == 1
+    consumer.close()
+    direct.close()
+    broker.close()
 
 
 def test_deliveries_of_a_lost_answer_are_in_the_next(lossy: LossyProxy, redis_server: RedisServer) -> None:

@@ -15,6 +15,7 @@ local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local until_ = ARGV[3] == '1' and '+inf' or string.format('%.0f', now)
 local moved, nearest = 0, -1
+local dead = dead_letters()
 local most, kept = tonumber(ARGV[4]), tonumber(ARGV[5])
 
 for k = 1, #KEYS, 2 do
@@ -31,11 +32,11 @@ for k = 1, #KEYS, 2 do
     end
   end
   if ARGV[3] ~= '1' then
-    trim_dead(base, most, kept, now)
-    trim_past(base, most, kept, now)
+    dead.trim(base, most, kept, now)
+    dead.trim_past(base, most, kept, now)
     if room > 0 then
       for _, id in ipairs(call('ZRANGEBYSCORE', base .. 'dead:again', '-inf', until_, 'LIMIT', 0, room)) do
-        unbury(ready, base, separator, id, 0, 'again', '', most, kept, now)
+        dead.unbury(ready, base, separator, id, 0, 'again', '', most, kept, now)
         moved, room = moved + 1, room - 1
       end
     end

@@ -50,6 +50,7 @@ end
 
 local gone = 0
 if ARGV[2] == '1' then
+  local dead = dead_letters()
   local time = call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
   for q = 1, queues do
@@ -60,7 +61,7 @@ if ARGV[2] == '1' then
       if payload then
         local word = facts_of(payload, ARGV[limits + 2 * q - 1])
         local record = make_record('0', steps[s], '0', payload, '')
-        gone = gone + bury(KEYS[2 * q], KEYS[2 * q - 1], record, word, now)
+        gone = gone + dead.bury(KEYS[2 * q], KEYS[2 * q - 1], record, word, now)
         over[q] = over[q] - 1
       else
         s = s - 1

@@ -2,7 +2,8 @@
 
 local call = redis.call
 
--- record -> shelf ('0' ready, '1' suspects, '2' quarantine), priority step, strikes with their history, payload, recovered from
+-- record -> shelf ('0' ready, '1' suspects, '2' quarantine), priority step, strikes with their history, payload,
+-- recovered from
 local function open_record(record)
   if string.byte(record) ~= 1 then return '0', '0', '0', record, '' end
   local shelf, step, strikes, from, stop = string.match(record, '^\1(%d+);(%d+);(%d[^;\n]*);([^\n]*)\n()')
@@ -20,26 +21,6 @@ end
 
 -- Strikes are a number, a comma, and what is known of them: '2,milliseconds@strike@consumer,...' (see brokers/history.py).
 local function count_strikes(strikes) return tonumber(string.match(strikes, '^%d+')) end
-local function strikes_history(strikes) return string.match(strikes, '^%d+,?(.*)$') end
-
-local function happening(milliseconds, what, who)
-  return string.format('%.0f', milliseconds) .. '@' .. what .. '@' .. (string.gsub(who, '[;,@%s%c]', '_'))
-end
-
--- The last 20 entries of two histories, one after the other.
-local function joined(one, two)
-  local all = {}
-  for entry in string.gmatch(one .. ',' .. two, '[^,]+') do all[#all + 1] = entry end
-  return table.concat(all, ',', math.max(1, #all - 19))
-end
-
--- What is known of the strikes goes on to their new number; who: whose death it was. None are left: none are known.
-local function struck(strikes, number, milliseconds, who)
-  if number == '0' then return '0' end
-  local told = strikes_history(strikes)
-  if tonumber(number) > count_strikes(strikes) then told = joined(told, happening(milliseconds, 'strike', who)) end
-  return told == '' and number or number .. ',' .. told
-end
 
 -- Put a record back to its shelf: with RPUSH it is taken next, with LPUSH last. Stock peers take from the ready LISTs, so
 -- those hold bare payloads.

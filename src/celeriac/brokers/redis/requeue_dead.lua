@@ -8,11 +8,12 @@
 
 local time = call('TIME')
 local now, found = time[1] * 1000 + math.floor(time[2] / 1000), {}
+local dead = dead_letters()
 local most, kept = tonumber(ARGV[5]), tonumber(ARGV[6])
 
 for a = 7, #ARGV do
   local due = now + ARGV[2] + ARGV[3] * #found
-  if unbury(KEYS[1], KEYS[2], ARGV[1], ARGV[a], due, 'requeued', ARGV[4], most, kept, now) then
+  if dead.unbury(KEYS[1], KEYS[2], ARGV[1], ARGV[a], due, 'requeued', ARGV[4], most, kept, now) then
     found[#found + 1] = ARGV[a]
   end
 end

@@ -81,9 +81,15 @@ if ARGV[others] ~= '0' then
     call('ZADD', base .. 'delayed', due, string.format('%016.0f', call('INCR', base .. 'sequence')) .. record)
   end
 
+  local dead
+  local function strike(strikes, number, from)
+    dead = dead or dead_letters()
+    return dead.struck(strikes, number, milliseconds, string.match(from, ' (.*)$') or consumer)
+  end
+
   local function requeue(i, p, record)
     local _, step, strikes, payload, from = open_record(record)
-    strikes = struck(strikes, ARGV[p + 8], milliseconds, string.match(from, ' (.*)$') or consumer)
+    if strikes ~= ARGV[p + 8] then strikes = strike(strikes, ARGV[p + 8], from) end
     record = make_record(ARGV[p + 7], step, strikes, payload, '')
     if ARGV[p + 7] == '0' then
       -- Taken next, and in the order of their receipts: so the lowest is pushed last.
@@ -109,11 +115,10 @@ if ARGV[others] ~= '0' then
     elseif verdict == '3' then
       local shelf, step, strikes, payload, from = open_record(record)
       -- A conviction counts the last death, which the record does not know of.
-      if tonumber(ARGV[p + 8]) > count_strikes(strikes) then
-        strikes = struck(strikes, ARGV[p + 8], milliseconds, string.match(from, ' (.*)$') or consumer)
-      end
+      if tonumber(ARGV[p + 8]) > count_strikes(strikes) then strikes = strike(strikes, ARGV[p + 8], from) end
       record = make_record(shelf, step, strikes, payload, '')
-      gone = gone + bury(base, KEYS[4 * i - 2], record, ARGV[p + 10], milliseconds)
+      dead = dead or dead_letters()
+      gone = gone + dead.bury(base, KEYS[4 * i - 2], record, ARGV[p + 10], milliseconds)
     end
     return true
   end
