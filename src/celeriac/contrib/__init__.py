@@ -1,0 +1,1 @@
+"""Extras under Celery's names. Nothing in the house imports them."""
