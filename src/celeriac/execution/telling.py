@@ -83,13 +83,20 @@ class Refused:
 
 
 def prerun(task: Task[..., Any], request: Context, args: Any, kwargs: Any) -> None:
-    _send(task_prerun, task, task_id=request.id, task=task, args=args, kwargs=kwargs)
+    try:  # not by `_send`: handing on keyword arguments costs as much as all the rest, and these are sent for every run
+        task_prerun.send(task, task_id=request.id, task=task, args=args, kwargs=kwargs)
+    except BaseException:
+        _raised(task_prerun)
 
 
 def verdict(task: Task[..., Any], request: Context, result: Outcome, seconds: float) -> None:
     """task_success, task_failure or task_retry."""
     if isinstance(result, Success):
-        _send(task_success, task, result=result.value, runtime=seconds)
+        if task_success.receivers:
+            try:
+                task_success.send(task, result=result.value, runtime=seconds)
+            except BaseException:
+                _raised(task_success)
     elif isinstance(result, Failure):
         failed(task, request, result.error, result.traceback)
     elif isinstance(result, Retried):
@@ -111,17 +118,14 @@ def failed(task: Task[..., Any], request: Context, error: BaseException, text: s
 
 
 def postrun(task: Task[..., Any], request: Context, result: Outcome) -> None:
+    if not task_postrun.receivers:
+        return
     state, retval = _returned(result)
-    _send(
-        task_postrun,
-        task,
-        task_id=request.id,
-        task=task,
-        args=request.args,
-        kwargs=request.kwargs,
-        retval=retval,
-        state=state,
-    )
+    args, kwargs = request.args, request.kwargs
+    try:
+        task_postrun.send(task, task_id=request.id, task=task, args=args, kwargs=kwargs, retval=retval, state=state)
+    except BaseException:
+        _raised(task_postrun)
 
 
 def internal_error(task: Task[..., Any], request: Context, error: BaseException, text: str) -> None:
@@ -179,4 +183,8 @@ def _send(signal: Signal, sender: Any, **named: Any) -> None:
         try:
             signal.send(sender, **named)
         except BaseException:
-            logger.exception("a receiver of %s raised", signal.name)
+            _raised(signal)
+
+
+def _raised(signal: Signal) -> None:
+    logger.error("a receiver of %s raised", signal.name, exc_info=True)

@@ -24,6 +24,7 @@ Receiver = Callable[..., Any]
 _Key = tuple[Any, Any]
 
 _ANYBODY = 0
+_WEAK = weakref.ReferenceType
 #: Seconds before a receiver that asked to be retried is called again: the first wait, what is added, the longest.
 _RETRY = (2.0, 2.0, 30.0)
 
@@ -114,40 +115,36 @@ class Signal:
 
     def has_listeners(self, sender: Any = None) -> bool:
         """Whether anybody would be called."""
-        return bool(self.receivers and self._listeners(sender))
+        identity = _identity(_itself(sender))
+        return any(wanted in (_ANYBODY, identity) and not _is_dead(kept) for (_, wanted), kept in self.receivers)
 
     def send(self, sender: Any, **named: Any) -> list[tuple[Receiver, Any]]:
         """Call every receiver. Returns (receiver, answer) of each; what one raises is logged, and is its answer."""
         if not self.receivers:
             return []
         answers: list[tuple[Receiver, Any]] = []
-        for receiver in self._listeners(sender):
+        identity: Any = None  # worked out where a receiver asks for one sender only
+        for (_, wanted), kept in tuple(self.receivers):
+            if wanted != _ANYBODY:
+                if identity is None:
+                    identity = _identity(_itself(sender))
+                if wanted != identity:
+                    continue
+            receiver = kept() if isinstance(kept, _WEAK) else kept
+            if receiver is None:
+                continue
             try:
                 answer = receiver(signal=self, sender=sender, **named)
             except Exception as error:
                 logger.exception("Signal handler %r raised: %r", receiver, error)
                 answer = error
             answers.append((receiver, answer))
-        return answers
-
-    send_robust = send
-
-    def _listeners(self, sender: Any) -> list[Receiver]:
-        found: list[Receiver] = []
-        identity: Any = None  # worked out where a receiver asks for one sender only
-        for (_, wanted), kept in list(self.receivers):
-            if wanted != _ANYBODY:
-                if identity is None:
-                    identity = _identity(_itself(sender))
-                if wanted != identity:
-                    continue
-            receiver = kept() if isinstance(kept, weakref.ReferenceType) else kept
-            if receiver is not None:
-                found.append(receiver)
         if self._dead:
             with self._lock:
                 self._forget_dead()
-        return found
+        return answers
+
+    send_robust = send
 
     def _forget_dead(self) -> None:
         """Under the lock."""
@@ -203,7 +200,7 @@ def _itself(target: Any) -> Any:
 
 
 def _is_dead(kept: Any) -> bool:
-    return isinstance(kept, weakref.ReferenceType) and kept() is None
+    return isinstance(kept, _WEAK) and kept() is None
 
 
 def _takes_keywords(receiver: Receiver) -> bool:
