@@ -84,6 +84,9 @@ def test_a_dead_letter_is_sent_again_once_whatever_the_answer(lossy: LossyProxy,
     dead = [Settlement(each, Verdict.DEAD, reason="failed") for each in turn(consumer, limit=2).deliveries]
     turn(consumer, dead)
     letters = [letter.id for letter in direct.dead_letters(["celery"])]
+    # The server knows both scripts: else it would only have said, unheard, that it does not.
+    assert broker.requeue_dead("celery", ["unknown"]) == []
+    broker.revoke([Revocation("a")])
     lossy.lose_answers()
     with pytest.raises(OperationalError):
         broker.requeue_dead("celery", letters[:1])
