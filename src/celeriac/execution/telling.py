@@ -85,8 +85,8 @@ class Refused:
 def prerun(task: Task[..., Any], request: Context, args: Any, kwargs: Any) -> None:
     try:  # not by `_send`: handing on keyword arguments costs as much as all the rest, and these are sent for every run
         task_prerun.send(task, task_id=request.id, task=task, args=args, kwargs=kwargs)
-    except BaseException:
-        _raised(task_prerun)
+    except BaseException as error:
+        _raised(task_prerun, error)
 
 
 def verdict(task: Task[..., Any], request: Context, result: Outcome, seconds: float) -> None:
@@ -95,8 +95,8 @@ def verdict(task: Task[..., Any], request: Context, result: Outcome, seconds: fl
         if task_success.receivers:
             try:
                 task_success.send(task, result=result.value, runtime=seconds)
-            except BaseException:
-                _raised(task_success)
+            except BaseException as error:
+                _raised(task_success, error)
     elif isinstance(result, Failure):
         failed(task, request, result.error, result.traceback)
     elif isinstance(result, Retried):
@@ -124,8 +124,8 @@ def postrun(task: Task[..., Any], request: Context, result: Outcome) -> None:
     args, kwargs = request.args, request.kwargs
     try:
         task_postrun.send(task, task_id=request.id, task=task, args=args, kwargs=kwargs, retval=retval, state=state)
-    except BaseException:
-        _raised(task_postrun)
+    except BaseException as error:
+        _raised(task_postrun, error)
 
 
 def internal_error(task: Task[..., Any], request: Context, error: BaseException, text: str) -> None:
@@ -182,9 +182,9 @@ def _send(signal: Signal, sender: Any, **named: Any) -> None:
     if signal.receivers:
         try:
             signal.send(sender, **named)
-        except BaseException:
-            _raised(signal)
+        except BaseException as error:
+            _raised(signal, error)
 
 
-def _raised(signal: Signal) -> None:
-    logger.error("a receiver of %s raised", signal.name, exc_info=True)
+def _raised(signal: Signal, error: BaseException) -> None:
+    logger.error("a receiver of %s raised", signal.name, exc_info=error)
