@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from celeriac.exceptions import TimeoutError as ResultTimeout
 from tests.faults.blows import locked
 from tests.faults.conftest import LONG
 from tests.faults.world import World
@@ -129,5 +130,33 @@ def test_redis_killed_and_started_again(new_world: Callable[..., World], new_red
         thread.join()
     print(f"{len(world.accepted)} accepted, {len(world.uncertain)} uncertain")
     world.until_drained()
+    world.stop()
+    world.check()
+
+
+def test_get_beside_an_outage(new_world: Callable[..., World], new_redis: Callable[..., RedisServer]) -> None:
+    """Whoever waits when the server goes has the result soon after it is back; `get` never outlives its timeout."""
+    server = new_redis(appendfsync="always")
+    world = new_world(server.url(0), server.url(1), lease=LEASE)
+    world.keep()
+    results = [world.work.delay(seconds) for seconds in (1.0, 2.0)]
+    world.accepted |= {result.id for result in results}
+    got: list[object] = []
+    waiters = [threading.Thread(target=lambda result=result: got.append(result.get(timeout=15))) for result in results]
+    for waiter in waiters:
+        waiter.start()
+    until(lambda: len(world.journal.read().starts) == 2, what="both run")
+    server.kill()
+    since = time.monotonic()
+    with pytest.raises(ResultTimeout):
+        world.app.AsyncResult("never").get(timeout=1.0)
+    assert time.monotonic() - since < 3.0
+    until(lambda: len(world.journal.read().ends) == 2, what="both have ended meanwhile")
+    server.start()
+    back = time.monotonic()
+    for waiter in waiters:
+        waiter.join(timeout=10)
+    print(f"{len(got)} results, {time.monotonic() - back:.2f} s after the server was back")
+    assert len(got) == 2
     world.stop()
     world.check()
