@@ -33,6 +33,10 @@ TASKS = """
     def limited():
         note("limited", time.time())
 
+    @app.task(rate_limit="1/h")
+    def rare():
+        note("rare", os.getpid())
+
     @app.task
     def gated():
         note("began", os.getpid())
@@ -97,6 +101,17 @@ def test_rate_limited_tasks_of_all_runners_together_keep_their_rate_and_hold_up_
     starts = sorted(float(line.split()[1]) for line in stage.notes() if line.startswith("limited"))
     assert all(later - first > 0.9 for first, later in zip(starts, starts[6:], strict=False))
     assert starts[-1] - starts[0] < 6.0
+
+
+def test_a_limit_is_changed_while_workers_run_and_for_those_that_start_later(stage: Stage) -> None:
+    tasks = stage.client()
+    node = stage.node("-c", "2")
+    tasks.app.control.rate_limit("tasks.rare", 200)
+    node.expect(r"New rate limit for tasks of type tasks\.rare: 200\.")
+    for result in [tasks.rare.delay() for _ in range(10)]:
+        result.get(timeout=10)
+    assert node.stop() == 0
+    stage.node("-c", "1").expect(r"New rate limit for tasks of type tasks\.rare: 200\.")
 
 
 def test_a_node_above_its_memory_reserves_nothing_until_it_has_replaced_who_keeps_it(stage: Stage) -> None:

@@ -30,6 +30,21 @@ class Revocation(Struct, frozen=True):
         return self.revision / 1e6
 
 
+#: An entry with this header revokes nothing: it changes a task's rate limit, and is kept and told like the others.
+_RATE = "celeriac.rate_limit"
+
+
+def rate_change(task: str, limit: str) -> Revocation:
+    """`limit` as a text, empty for none. The next one for this task replaces it."""
+    return Revocation(f"{_RATE}:{task}", {_RATE: (task, limit)})
+
+
+def changed_rate(entry: Revocation) -> tuple[str, str] | None:
+    """(task, limit) of a `rate_change`."""
+    found = entry.headers.get(_RATE)
+    return None if found is None else (found[0], found[1])
+
+
 class _Stored(Struct, frozen=True, array_like=True):
     task_id: str
     headers: dict[str, tuple[str, ...]]

@@ -9,8 +9,9 @@ import signal as signals
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..brokers.revocation import Revocation
+from ..brokers.revocation import Revocation, rate_change
 from ..errors import ImproperlyConfigured
+from ..foundation.rate import rate
 
 if TYPE_CHECKING:
     from .app import Celery
@@ -69,6 +70,19 @@ class Control:
             Revocation("", {name: _texts(values)}, terminate, number_of(signal)) for name, values in headers.items()
         ]
         self._store(entries, destination, travel)
+
+    def rate_limit(
+        self, task_name: str, rate_limit: str | float | None, destination: Any = None, **travel: Any
+    ) -> None:
+        """Each worker is to start no more of this task than `10/m`, `100/h`, `0.5/s` or a number a second; None or 0:
+        as many as it can.
+
+        Workers hear of it within a second, and what they had put off before comes back within a minute. It holds for
+        workers that start later too, and is kept for `revokes_expire` seconds. Raises: OperationalError;
+        ImproperlyConfigured for what is no rate.
+        """
+        limited = rate(rate_limit) > 0
+        self._store([rate_change(task_name, str(rate_limit) if limited else "")], destination, travel)
 
     def _store(self, entries: list[Revocation], destination: Any, travel: Mapping[str, Any]) -> None:
         unknown = sorted(travel.keys() - _TRAVEL)

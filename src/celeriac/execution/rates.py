@@ -26,32 +26,12 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from ..errors import ImproperlyConfigured
-
 #: Seconds within which moments are promised.
 HORIZON = 60.0
 #: An overdue ticket counts as long as this, seconds: whoever it was given to is elsewhere.
 _OVERDUE = 10.0
 #: The least slack, seconds: about what a message needs from the broker to a runner.
 _LEAST_SLACK = 0.05
-_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def rate(limit: object) -> float:
-    """Starts a second of a `rate_limit`: 5, "0.5/s", "10/m", "100/h"; 0.0 for None, 0 and "": no limit.
-
-    Raises: ImproperlyConfigured.
-    """
-    if limit is None or limit == "":
-        return 0.0
-    try:
-        number, _, unit = limit.partition("/") if isinstance(limit, str) else (limit, "", "s")
-        found = float(number) / _SECONDS[unit.strip() or "s"]  # type: ignore[arg-type]
-    except (KeyError, TypeError, ValueError):
-        found = -1.0
-    if not 0.0 <= found < math.inf:
-        raise ImproperlyConfigured(f"{limit!r} is no rate limit: write it such as '10/m', '100/h', '0.5/s' or 5")
-    return found
 
 
 class Schedule(Struct):

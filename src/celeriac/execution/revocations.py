@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..brokers.base import Settlement
-from ..brokers.revocation import Revocation
+from ..brokers.revocation import Revocation, changed_rate
 from ..errors import TaskRevokedError
 from ..signals import task_revoked
 from . import telling
@@ -40,6 +40,8 @@ class Known:
 
     def add(self, entries: Iterable[Revocation]) -> None:
         for entry in entries:
+            if changed_rate(entry):
+                continue  # the supervisor's business
             if entry.task_id:
                 self._ids[entry.task_id] = entry
             for name, values in entry.headers.items():

@@ -92,6 +92,7 @@ class SoloNode:
                 settled=lambda consumer: self._settled.set(),
                 online=lambda yes: setattr(self, "_online", yes),
                 wanted=lambda found, orders: self._found.put(found),
+                rates=self._rates,
             ),
         )
         self._doorbell = Doorbell(lambda: broker.waiter(plan.queues), lambda slot: self._line.say("wake"))
@@ -113,6 +114,10 @@ class SoloNode:
         if door is not None:
             self._upkeep.count_backlog()
             HealthServer(door, self._vitals).start()
+
+    def _rates(self, changes: list[tuple[str, str]]) -> None:
+        for task, limit in changes:
+            self._line.say("rate", task=task, limit=limit)
 
     def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):

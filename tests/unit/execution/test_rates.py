@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from celeriac.errors import ImproperlyConfigured
-from celeriac.execution.rates import HORIZON, Schedule, ask, charge, rate, slack
+from celeriac.execution.rates import HORIZON, Schedule, ask, charge, slack
+from celeriac.foundation.rate import rate
 
 BEGIN = 1_700_000_000.0
 

@@ -16,7 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
 
 from ...errors import ImproperlyConfigured
-from ...execution.rates import Schedule, ask, charge, rate
+from ...execution.rates import Schedule, ask, charge
+from ...foundation.rate import rate
 from .board import Board
 
 #: A row: the name's hash (0: free), whether the rate was changed while the node ran, that rate; the schedule.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
+from ...foundation.rate import rate
 from ..plan import Plan
 from .autoscale import LOOK, Scaling
 from .board import Board
@@ -50,11 +52,15 @@ class Resources:
             )
             logger.warning(text, more["kilobytes"])
 
-    def rate_limit(self, task: str, per_second: float, limit: str | float | None) -> None:
-        """From now on; `per_second` is what `limit` means, 0.0 for none."""
-        RateTable(self._board).change(task, per_second)
-        for handle in self._crew.runners.values():
-            handle.line.say("rate", task=task, limit=limit)
+    def change_rates(self, changes: Iterable[tuple[str, str]]) -> None:
+        """(task, limit): for all runners, those included that start later."""
+        table = RateTable(self._board)
+        for task, limit in changes:
+            if task in self._plan.tasks:
+                logger.info("New rate limit for tasks of type %s: %s.", task, limit or "none")
+                table.change(task, rate(limit))
+                for handle in self._crew.runners.values():
+                    handle.line.say("rate", task=task, limit=limit)
 
     def facts(self) -> dict[str, Any]:
         """For whoever asks how the node is."""

@@ -243,6 +243,10 @@ class Supervisor:
         """Upkeep: these runs are to end, and whatever else is revoked by these orders."""
         self._oversight.end(self._crew.ready(), found, orders)
 
+    def rates(self, changes: list[tuple[str, str]]) -> None:
+        """Upkeep: somebody has changed rate limits."""
+        self._resources.change_rates(changes)
+
     def online(self, yes: bool) -> None:
         self._online = yes
 

@@ -62,6 +62,8 @@ class Events(Struct, frozen=True):
     online: Callable[[bool], None]
     #: Runs that are to end, and the orders of the last seconds.
     wanted: Callable[[list[Found], list[Revocation]], None] = _nobody
+    #: Rate limits that were changed: (task, limit).
+    rates: Callable[[list[tuple[str, str]]], None] = _nobody
 
 
 class Upkeep(threading.Thread):
@@ -385,6 +387,9 @@ class Upkeep(threading.Thread):
         found, orders = self._wanted.look(slots, now)
         if orders:
             self._events.wanted(found, orders)
+        if self._wanted.rates:
+            self._events.rates(self._wanted.rates[:])
+            self._wanted.rates.clear()
 
     def _look_at_quarantine_if_due(self) -> None:
         now = time.monotonic()

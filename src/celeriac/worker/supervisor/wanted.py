@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from ...brokers.base import Broker, Delivery
-from ...brokers.revocation import Revocation
+from ...brokers.revocation import Revocation, changed_rate
 from ...errors import CeleriacError
 from ...execution.revocations import Known
 from ...wire import envelope, protocol1
@@ -43,11 +43,14 @@ class Wanted:
         #: None: what was revoked before we came is not running here.
         self._revision: int | None = None
         self._recent: deque[tuple[float, Revocation]] = deque()
+        #: Rate limits that were changed since somebody took them from here: (task, limit).
+        self.rates: list[tuple[str, str]] = []
 
     def look(self, consumers: Mapping[str, int], now: float) -> tuple[list[Found], list[Revocation]]:
         """`consumers` are ours, with their slots. Returns the runs that are to end, and the orders that count, by which
         the loop finds what the broker does not know. Raises: OperationalError."""
         revision, entries = self._broker.revocations(self._revision or 0)
+        self.rates += filter(None, map(changed_rate, entries))
         if self._revision is not None:
             self._recent.extend((now, entry) for entry in entries if entry.terminate)
         self._revision = revision
