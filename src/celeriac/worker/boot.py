@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
     board.stacks = int(stacks_fd)
     try:
         app = loaded.load(options, int(runner[0]) + 1 if len(runner) == 2 else 0)
-        board.shape(app.plan.processes, app.plan.lanes)
+        board.shape(app.plan.processes, app.plan.desks)
     except BaseException as error:  # whatever a user's module raises, SystemExit included, is shown as it is
         line.say("failed", error=loaded.explain(error))
         return EX_SOFTWARE

@@ -78,7 +78,7 @@ def _run(options: WorkerOptions, station: daemon.Station) -> int:
         template.close()
         return EX_FAILED
     plan, files = heard
-    board.shape(plan.processes, plan.lanes)
+    board.shape(plan.processes, plan.desks)
     services = Services(options, station, door, files)
     return supervise(options, plan, board, template, lambda: Template(options, board), services)
 

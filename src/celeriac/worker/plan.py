@@ -75,6 +75,12 @@ class Plan(Struct, frozen=True, kw_only=True):
     settings: dict[str, Any]
 
     @property
+    def desks(self) -> int:
+        """Lanes of a process on the board: never one where the pool has many, for by that its supervisor knows that no
+        task of it runs in a main thread."""
+        return max(2, self.lanes) if self.pool in MANY else self.lanes
+
+    @property
     def concurrency(self) -> int:
         """Tasks at a time, in all processes together."""
         return self.processes * self.lanes
