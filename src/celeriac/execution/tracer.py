@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -134,6 +134,19 @@ class Tracer:
                 telling.postrun(task, request, result)
         else:
             log(task, request, result, seconds)
+
+    def mourn(
+        self, task: Task[..., Any], request: Context, result: Outcome, calls: Sequence[Callable[[], Any]] = ()
+    ) -> None:
+        """Hooks and signals of a run that ended elsewhere, with its process; the log has its line."""
+        hooks = self._hooks(task)
+        if hooks:
+            _call_hooks(task, request, result, hooks)
+        if isinstance(result, Revoked):
+            telling.revoked(task, request, terminated=True, signum=result.signal)
+        telling.verdict(task, request, result, 0.0)
+        for call in calls:
+            _guarded(call, task, request, "an errback")
 
     def _started(self, task: Task[..., Any], request: Context) -> None:
         record = self._settling.records.started(request, os.getpid(), request.hostname or "")

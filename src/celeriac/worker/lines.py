@@ -3,6 +3,7 @@
     supervisor -> runner    wake | quiet | resume | quarantine | stop | rate {"task": "…", "limit": "10/m"}
                             pause {"why": "memory"} | unpause {"why": "memory"}   (reserve nothing meanwhile)
                             lanes {"most": 8}   (use so many of yours)
+                            mourn {"payload": "base64", "kind": "timeout", "value": 5}   (hooks of one that was ended)
                             terminate {"receipt": 7, "signal": 15}   (where many run in a process)
     runner -> supervisor    spent (soon: a successor is wanted) | heavy {"kilobytes": 1} (before its first task)
     runner -> supervisor    overran {"limit": 5, "task": "…", "id": "…"}   (the soft limit was told to the task)

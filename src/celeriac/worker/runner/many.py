@@ -332,11 +332,7 @@ class ManyRunner:
         now = self._clock()
         if self._unsure:
             return _UNSURE
-        waits = [SAFETY]
-        if self._unchecked:
-            waits.append(_UNCHECKED)
-        if (due := self._wards.patience(now)) is not None:
-            waits.append(due)
+        waits = [_UNCHECKED if self._unchecked else SAFETY, self._wards.patience(now)]
         if self._held and self._roster.free:
             waits.append(max(0.0, self._held_since + _TOO_LONG - now) + 0.01)
         if now < self._not_before:
@@ -398,13 +394,13 @@ class ManyRunner:
             self._woken = True
         elif word == "rate":
             self._admission.change_rate(**more)
-        elif word == "terminate":
-            self._wards.terminate(more["receipt"], more["signal"])
         elif word == "pause":
             self._paused.add(more["why"])
         elif word == "unpause":
             self._paused.discard(more["why"])
             self._woken = True
+        else:
+            self._wards.obey(word, more)
 
     def _run_quarantined(self) -> None:
         ran = 0

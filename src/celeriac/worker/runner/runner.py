@@ -62,6 +62,7 @@ class Runner:
         listen: Callable[[], Waiter] | None = None,
         revocations: Revocations,
         lifespan: Lifespan | None = None,
+        mourn: Callable[..., None] | None = None,
         alone: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -82,6 +83,8 @@ class Runner:
         self._revocations = revocations
         #: Of the newest revocation when we reserved last; 0: there is none.
         self._revision = 0
+        #: Calls the hooks of a run that ended with another process.
+        self._mourn = mourn
         self._solo = alone
         self._arm = MainThread(desk, self._overran, alone=alone, clock=clock)
         self._held: deque[Admitted] = deque()
@@ -379,6 +382,8 @@ class Runner:
         elif word == "unpause":
             self._paused.discard(more["why"])
             self._woken = True
+        elif word == "mourn" and self._mourn is not None:
+            self._mourn(**more)
 
     def _be_quiet(self) -> None:
         """Nothing held, nothing in flight: say so once all is settled, and wait to be told to go on."""

@@ -16,6 +16,7 @@ from ...client.result import set_task_join_will_block
 from ...errors import CeleriacError
 from ...execution.admission import Admission
 from ...execution.limits import default as default_limits
+from ...execution.mourning import Mourner
 from ...execution.records import Records
 from ...execution.revocations import Revocations
 from ...execution.settling import Settling, chances
@@ -95,6 +96,7 @@ class Parts(Struct, frozen=True):
     admission: Admission
     tracer: Tracer
     revocations: Revocations
+    mourn: Callable[..., None]
     lifespan: Lifespan | None
     listen: Callable[[], Waiter] | None
 
@@ -107,6 +109,7 @@ def _parts(loaded: Loaded, line: Line, board: Board, consumer: str) -> Parts:
     records = Records(app, _now, kept=backend is not None)
     sender = SignalSender(loaded.hostname, app)
     limits = default_limits(app.conf)
+    tracer = Tracer(Settling(app, records), backend)
     return Parts(
         settler=lambda: Settler(broker.consumer(consumer, plan.queues), apart),
         admission=Admission(
@@ -120,7 +123,8 @@ def _parts(loaded: Loaded, line: Line, board: Board, consumer: str) -> Parts:
             chances(app.conf.task_dead_letter_requeue_after, app.conf.task_dead_letter_max_requeues),
             rates_of(app, board),
         ),
-        tracer=Tracer(Settling(app, records), backend),
+        tracer=tracer,
+        mourn=Mourner(app, tracer, accepted(app), loaded.hostname).mourn,
         revocations=Revocations(broker.revocations, records),
         lifespan=_lifespan(app.conf, plan, line),
         listen=(lambda: broker.waiter(plan.queues)) if _listens_itself(broker, plan) else None,
@@ -137,6 +141,7 @@ def _serve_many(loaded: Loaded, line: Line, board: Board, slot: int, consumer: s
         admission=parts.admission,
         tracer=parts.tracer,
         revocations=parts.revocations,
+        mourn=parts.mourn,
         board=board,
         slot=slot,
         line=line,
@@ -162,6 +167,7 @@ def make_runner(loaded: Loaded, line: Line, board: Board, slot: int, consumer: s
         max_bytes=plan.read_ahead_bytes,
         lifespan=parts.lifespan,
         revocations=parts.revocations,
+        mourn=parts.mourn,
         alone=plan.pool == "solo",
         listen=parts.listen,
     )

@@ -8,6 +8,7 @@ from ...brokers.base import Waiter
 from ...execution.admission import Admission
 from ...execution.revocations import Revocations
 from ...execution.tracer import Tracer
+from .. import lifecycle
 from ..lines import Line
 from ..plan import Plan
 from ..settler import Settler
@@ -28,6 +29,7 @@ def serve_many(
     admission: Admission,
     tracer: Tracer,
     revocations: Revocations,
+    mourn: Callable[..., None],
     board: Board,
     slot: int,
     line: Line,
@@ -44,7 +46,7 @@ def serve_many(
         ends=ends,
         admission=admission,
         roster=roster,
-        wards=Wards(lanes, board.desk(slot), roster.running),
+        wards=Wards(lanes, board.desk(slot), roster.running, mourn),
         revocations=revocations,
         line=line,
         read_ahead=ReadAhead(plan.read_ahead, plan.reserved),
@@ -52,7 +54,8 @@ def serve_many(
         listen=listen,
         lifespan=lifespan,
     )
-    return lanes.run(runner.serve)
+    with lifecycle.pool_runs(plan.pool, lanes):
+        return lanes.run(runner.serve)
 
 
 def lanes_of(plan: Plan, tracer: Tracer, ends: Ends) -> Lanes:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Mapping, Sequence
+import math
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
+from typing import Any
 
 from ...errors import SoftTimeLimitExceeded, Terminated, TimeLimitExceeded
 from ...execution.admission import Admitted
@@ -24,9 +27,10 @@ _AGAIN = 0.01
 
 
 class Wards:
-    """`desk` is the runner's; `running` its runs by lane, as the roster keeps them."""
+    """`desk` is the runner's; `running` its runs by lane, as the roster keeps them; `mourn` calls hooks."""
 
-    def __init__(self, lanes: Lanes, desk: Desk, running: Mapping[int, Admitted]) -> None:
+    def __init__(self, lanes: Lanes, desk: Desk, running: Mapping[int, Admitted], mourn: Callable[..., None]) -> None:
+        self._mourn = mourn
         self._lanes = lanes
         self._desk = desk
         self._running = running
@@ -52,6 +56,13 @@ class Wards:
         if self._hard:
             self._show()
 
+    def obey(self, word: str, more: dict[str, Any]) -> None:
+        """What the supervisor says of runs: this one is to end, or the hooks of one that is gone are to be called."""
+        if word == "terminate":
+            self.terminate(more["receipt"], more["signal"])
+        elif word == "mourn":  # hooks may take their time
+            threading.Thread(target=self._mourn, kwargs=more, name="mourner", daemon=True).start()
+
     def terminate(self, receipt: int, number: int) -> None:
         """The run of this receipt is to end, as by a signal of that number."""
         for lane, work in self._running.items():
@@ -71,11 +82,11 @@ class Wards:
             if over or self._lanes.interrupt(lane, work.delivery.receipt, error):
                 del self._strikes[lane]
 
-    def patience(self, now: float) -> float | None:
-        """Seconds until the next `tick`; None: nothing will be due."""
+    def patience(self, now: float) -> float:
+        """Seconds until the next `tick`."""
         if self._strikes:
             return _AGAIN
-        return max(0.0, self._due[0][0] - now) if self._due else None
+        return max(0.0, self._due[0][0] - now) if self._due else math.inf
 
     def _exceeded(self, lane: int, work: Admitted, *, hard: bool) -> None:
         limits = work.limits

@@ -26,3 +26,10 @@ class Terminated(Struct, frozen=True):
 
 #: What is not named by a fate goes back to its queue as if it had never been reserved.
 Fate = Lost | TimedOut | Terminated
+
+
+def told(fate: Fate) -> tuple[str, float | str]:
+    """As a word and a value, for a line."""
+    if isinstance(fate, TimedOut):
+        return "timeout", fate.limit
+    return ("terminated", fate.signal) if isinstance(fate, Terminated) else ("lost", fate.how)

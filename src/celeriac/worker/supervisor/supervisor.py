@@ -12,16 +12,19 @@ import logging
 import selectors
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 from ...brokers.revocation import Revocation
 from ..health import Vitals
+from ..lines import on_line
 from ..plan import Plan
 from .board import Board
 from .crew import Crew, Watchers
 from .doorbell import Doorbell
+from .fates import Fate, told
 from .give_back import GiveBack
 from .oversight import Oversight, tell_overrun
 from .post import Post
@@ -87,6 +90,8 @@ class Supervisor:
         self._quarantine = Quarantine()
         self._online = True
         self._exit_code = 0
+        #: Runs whose hooks are still to be called, for the next runner that is ready.
+        self._mourned: deque[dict[str, Any]] = deque(maxlen=100)
 
     # -- the loop ----------------------------------------------------------------------------------------------------
 
@@ -209,6 +214,8 @@ class Supervisor:
             self._on_ready()
             self._on_ready = None
         self.renewal.ready(handle)
+        while self._mourned:
+            handle.line.say("mourn", **self._mourned.popleft())
 
     def _died_early(self, handle: RunnerHandle) -> None:
         self.renewal.died_early(handle)
@@ -238,6 +245,14 @@ class Supervisor:
         if handle is not None:
             logger.warning("the lease of runner %d was taken by another node: it will be replaced", slot)
             handle.line.say("stop")
+
+    def ended(self, payload: bytes, fate: Fate) -> None:
+        """Upkeep: this run ended with its process, for good. Some runner is to call its hooks."""
+        kind, value = told(fate)
+        self._mourned.append({"payload": on_line(payload), "kind": kind, "value": value})
+        for handle in self._crew.ready()[:1]:
+            while self._mourned:
+                handle.line.say("mourn", **self._mourned.popleft())
 
     def wanted(self, found: list[Found], orders: list[Revocation]) -> None:
         """Upkeep: these runs are to end, and whatever else is revoked by these orders."""

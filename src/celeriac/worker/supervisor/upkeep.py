@@ -60,6 +60,8 @@ class Events(Struct, frozen=True):
     quarantined: Callable[[int], None]
     settled: Callable[[str], None]
     online: Callable[[bool], None]
+    #: The message of a run that ended with its process, for good: its hooks are still to be called.
+    ended: Callable[[bytes, Fate], None] = _nobody
     #: Runs that are to end, and the orders of the last seconds.
     wanted: Callable[[list[Found], list[Revocation]], None] = _nobody
     #: Rate limits that were changed: (task, limit).
@@ -321,8 +323,11 @@ class Upkeep(threading.Thread):
         self._ensure_own()
         deliveries = self._broker.recover(consumer, self._queues, self._own)
         self._forget(consumer)
-        self._pending.extend(verdicts.after_runner_death(deliveries, fates, self._judge))
+        judged = verdicts.after_runner_death(deliveries, fates, self._judge)
+        self._pending.extend(judged)
         self._pending.extend(verdicts.acknowledged_early(early, deliveries, fates, self._judge))
+        for delivery, fate in verdicts.final(deliveries, judged, fates, early):
+            self._events.ended(delivery.payload, fate)
         early.clear()  # should this be repeated for want of the broker
         self._settle_pending()
         self._events.settled(consumer)

@@ -62,6 +62,21 @@ def acknowledged_early(
     return [settlement for each, fate in ended if (settlement := judge.gone(each, fate)) is not None]
 
 
+def final(
+    found: Sequence[Delivery], judged: Sequence[Settlement], fates: Mapping[int, Fate], early: Sequence[Delivery]
+) -> list[tuple[Delivery, Fate]]:
+    """What ended with its process and will not run again. (A message that is tried again stores no final state.)"""
+    ended = [
+        (delivery, fates[delivery.was])
+        for delivery, settlement in zip(found, judged, strict=True)
+        if delivery.was in fates
+        and settlement.verdict in (Verdict.DONE, Verdict.DEAD)
+        and (settlement.record is None or settlement.record.final)
+    ]
+    known = {delivery.was for delivery in found}
+    return ended + [(each, fates[each.was]) for each in early if each.was in fates and each.was not in known]
+
+
 def _judged(delivery: Delivery, fate: Fate, judge: Judge) -> Settlement:
     if isinstance(fate, TimedOut):
         return judge.timed_out(delivery, fate)
