@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import threading
+from collections.abc import Callable
 
 import pytest
 
-from celeriac.brokers.base import Broker, Counts, Settlement, Shelf
+from celeriac.brokers.base import Broker, Counts, Delivery, Settlement, Shelf, Verdict
 from celeriac.brokers.bounds import Bounds
 from celeriac.brokers.registry import open_broker
 from celeriac.errors import QueueFull
@@ -118,3 +120,43 @@ def test_a_limit_for_all_queues_and_another_for_one(engine: Engine) -> None:
     for queue in ("small", "large"):
         with pytest.raises(QueueFull):
             publish(broker, "c", queue=queue)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_happens_a_call_is_refused_where_it_does_not_fit_and_only_there(engine: Engine, seed: int) -> None:
+    """Against a count after each step: what an engine knows of its length must never be out of date."""
+    chance = random.Random(seed)
+    broker = limited(engine, 20)
+    consumer = join_queue(engine.broker(), "n/1")
+    held: list[Delivery] = []
+    outcomes = set[bool]()
+    for number in range(150):
+        length = len(broker.peek(QUEUE, 100))
+        action = chance.choice(["publish", "publish", "take", "done", "back", "put off", "promote", "give back"])
+        some = [held.pop() for _ in range(min(len(held), chance.randint(1, 4)))] if action in _ENDS else []
+        if action == "publish":
+            names = [f"{number}-{each}" for each in range(chance.randint(1, 9))]
+            fits = length + len(names) <= 20
+            outcomes.add(fits)
+            if fits:
+                publish(broker, *names)
+            else:
+                with pytest.raises(QueueFull, match=f"holds {length} messages"):
+                    publish(broker, *names)
+        elif action == "take":
+            held += take(consumer, chance.randint(1, 9))
+        elif action == "give back":
+            engine.broker().give_back("n/1", [QUEUE], 0)
+            held.clear()
+        elif action == "promote":
+            broker.promote([QUEUE])
+        else:
+            settle(consumer, *(_ENDS[action](delivery) for delivery in some))
+    assert outcomes == {True, False}
+
+
+_ENDS: dict[str, Callable[[Delivery], Settlement]] = {
+    "done": Settlement,
+    "back": requeue,
+    "put off": lambda delivery: Settlement(delivery, Verdict.PUT_OFF, due=1.0),
+}

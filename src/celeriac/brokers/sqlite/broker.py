@@ -13,9 +13,10 @@ from ..base import Capabilities, Counts, Delivery, Opened, Outgoing, Shelf
 from ..deleted import Deleted
 from ..revocation import Revocation
 from .consumer import Held, Put, SQLiteConsumer
-from .dead import DeadLetters, drop, expire, make_room, next_chance, second_chances
+from .dead import DeadLetters, expire, next_chance, second_chances
 from .entry import Waiting, enqueue, number_of, numbers_of, pack, topic
 from .revoked import revocations, revoke
+from .room import Room
 from .sql import SQL
 from .waiter import SQLiteWaiter
 
@@ -38,6 +39,7 @@ class SQLiteBroker(DeadLetters):
         self._timeout = opened.publish_timeout
         self.bounds = opened.bounds
         self.deleted = Deleted(opened.bounds)
+        self._room = Room(opened.bounds)
         self._next_expiry = 0.0
         self._retained = False
         #: Stores records of settlements in the joined backend's tables.
@@ -92,9 +94,9 @@ class SQLiteBroker(DeadLetters):
         more = overflow.adding(self.bounds, messages, delayed=True) if self.bounds.any_length else {}
 
         def work(step: Step) -> int:
-            over = make_room(step, more, self.bounds) if more else {}
+            over = self._room.make(step, more) if more else {}
             enqueue(step, parcels)
-            return drop(step, over, self.bounds) if over else 0
+            return self._room.drop(step, over) if over else 0
 
         try:
             self.deleted.note(self.write(work, timeout))

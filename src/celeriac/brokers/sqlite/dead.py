@@ -7,11 +7,11 @@ What the table `dead` says is what the first files had; `dead_more` has the rest
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from ...drivers.sqlite import Step
-from .. import history, overflow
+from .. import history
 from ..base import DeadLetter, Settlement, Shelf
 from ..bounds import Bounds
 from .entry import Waiting, number_of, numbers_of, topic
@@ -58,24 +58,6 @@ def _bury(step: Step, corpse: Corpse, now: float) -> None:
     (number,) = step.execute(SQL.bury, row).fetchone()
     more = (it.traceback, name, requeues, history.joined(told, struck, corpse.strike), again)
     step.execute(SQL.bury_more, (number, corpse.queue, *more))
-
-
-def make_room(step: Step, more: Mapping[str, int], bounds: Bounds) -> dict[str, int]:
-    """How many are to be dropped, by queue, once `more` have come. Raises: QueueFull."""
-    lengths = {name: int(step.execute(SQL.length, (number_of(step, name),)).fetchone()[0]) for name in more}
-    return overflow.surplus(bounds, more, lengths)
-
-
-def drop(step: Step, over: Mapping[str, int], bounds: Bounds) -> int:
-    """Set the oldest of the least urgent aside. Returns how many older letters had to go."""
-    corpses = []
-    for name, count in over.items():
-        queue = number_of(step, name)
-        for priority, place, message, payload in step.execute(SQL.oldest, (queue, count)).fetchall():
-            step.execute(SQL.no_longer_waits, (queue, priority, place))
-            settlement = overflow.dropped(payload, bounds.length_of(name) or 0)
-            corpses.append(Corpse(settlement, queue, message, payload, priority, 0, ""))
-    return bury(step, corpses, bounds, time.time())
 
 
 def _within(step: Step, queue: int, added: int, bounds: Bounds) -> int:
