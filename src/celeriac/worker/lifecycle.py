@@ -28,6 +28,9 @@ from ..foundation.dispatch import Signal
 from ..signals import (
     celeryd_after_setup,
     celeryd_init,
+    eventlet_pool_postshutdown,
+    eventlet_pool_preshutdown,
+    eventlet_pool_started,
     task_failure,
     task_revoked,
     worker_before_create_process,
@@ -128,6 +131,20 @@ def process_ends(hostname: str, exit_code: int) -> None:
 
     with _alarms((FAREWELL, too_slow)):
         safely(worker_process_shutdown, hostname, pid=os.getpid(), exitcode=exit_code)
+
+
+@contextmanager
+def pool_runs(pool: str, sender: Any) -> Iterator[None]:
+    """The signals of eventlet's pool. Both of its end are sent when its greenlets have ended."""
+    if pool != "eventlet":
+        yield
+        return
+    safely(eventlet_pool_started, sender)
+    try:
+        yield
+    finally:
+        safely(eventlet_pool_preshutdown, sender)
+        safely(eventlet_pool_postshutdown, sender)
 
 
 @contextmanager
