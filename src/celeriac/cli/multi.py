@@ -100,7 +100,8 @@ class Multi:
     def start(self) -> int:
         self._hello()
         self._note("> Starting nodes...")
-        return int(any([self._start(node, f"\t> {node.name}: ") for node in self._cluster().nodes]))
+        codes = [self._start(node, f"\t> {node.name}: ") for node in self._cluster().nodes]
+        return int(any(codes))
 
     def stop(self) -> int:
         """Send the signal, and wait for nothing: it says so."""
