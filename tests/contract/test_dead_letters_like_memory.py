@@ -1,0 +1,116 @@
+"""What happens to dead letters in any order of events happens the same in every engine: memory is the reference."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from celeriac.brokers.base import Broker, Consumer, DeadLetter, Delivery, Settlement, Shelf, Verdict
+from celeriac.brokers.registry import open_broker
+from celeriac.drivers import memory
+from tests.contract.engines import QUEUE, Engine, closing, join_queue, publish, requeue, take, text_of, turn
+
+REFERENCE = "memory://reference-of-dead-letters"
+
+
+class Side:
+    """One engine, driven by names of messages, which are the same on both sides."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self.names = 0
+        self.me = self._enlisted()
+        self.held: dict[str, Delivery] = {}
+
+    def _enlisted(self) -> Consumer:
+        self.names += 1
+        return join_queue(self.broker, f"n:1/0.{self.names}")
+
+    def letters(self, names: Sequence[str]) -> list[DeadLetter]:
+        by_name = {text_of(letter.payload): letter for letter in self.broker.dead_letters([QUEUE], 1000)}
+        return [by_name[name] for name in names if name in by_name]
+
+    def publish(self, name: str) -> None:
+        publish(self.broker, name)
+
+    def take(self) -> None:
+        self.held.update({text_of(each.payload): each for each in take(self.me, 2)})
+
+    def kill(self, names: Sequence[str], **facts: Any) -> None:
+        taken = [self.held.pop(name) for name in names]
+        turn(self.me, [Settlement(each, Verdict.DEAD, task_id=text_of(each.payload), **facts) for each in taken])
+
+    def die(self) -> None:
+        """The consumer dies; what it held is suspected by its heir, and comes back. (The order of several suspects is
+        the engine's own affair, so there is one at most.)"""
+        if len(self.held) > 1:
+            return
+        heir = self._enlisted()
+        moved = self.broker.recover(self.me.name, [QUEUE], heir.name)
+        turn(heir, [requeue(each, shelf=Shelf.SUSPECT, strikes=each.strikes + 1) for each in moved])
+        self.me = heir
+        self.held.clear()
+
+    def seen(self) -> object:
+        letters = [
+            (
+                text_of(each.payload),
+                each.reason,
+                each.strikes,
+                each.requeues,
+                each.again is None,
+                [(happening.what, happening.who) for happening in each.history],
+            )
+            for each in self.broker.dead_letters([QUEUE], 1000)
+        ]
+        return sorted(letters), self.broker.count([QUEUE]), sorted(self.held), sorted(map(text_of, self._delayed()))
+
+    def _delayed(self) -> list[bytes]:
+        return [payload for _, payload in self.broker.delayed(QUEUE, 1000)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_same_events_have_the_same_end(engine: Engine, seed: int) -> None:
+    if engine.name == "memory":
+        pytest.skip("it is the reference")
+    memory.clear(REFERENCE)
+    sides = [Side(engine.broker()), Side(closing(open_broker(REFERENCE)))]
+    chance = random.Random(seed)
+    for number in range(80):
+        names = sorted(sides[0].held)
+        some = chance.sample(names, min(len(names), chance.randint(1, 3)))
+        dead = sorted(text_of(letter.payload) for letter in sides[0].broker.dead_letters([QUEUE], 1000))
+        chosen = chance.sample(dead, min(len(dead), chance.randint(1, 3)))
+        after = chance.choice([0.0, 0.0, 3600.0])
+        again = chance.choice([0.0, 0.000001])
+        action = chance.choice(["publish", "take", "take", "kill", "kill", "die", "requeue", "purge", "promote"])
+        for side in sides:
+            ids = [letter.id for letter in side.letters(chosen)]
+            if action == "publish":
+                side.publish(f"{number}")
+            elif action == "take":
+                side.take()
+            elif action == "kill":
+                side.kill(some, reason="failed", again_after=again * 1e3, again_most=1)
+            elif action == "die":
+                side.die()
+            elif action == "requeue":
+                assert len(side.broker.requeue_dead(QUEUE, ids, after=after, by="host")) == len(chosen)
+            elif action == "purge":
+                assert side.broker.purge_dead(QUEUE, ids[:1]) == len(chosen[:1])
+            else:
+                _promote(side)
+        one, other = (side.seen() for side in sides)
+        assert one == other, (number, action)
+    memory.clear(REFERENCE)
+
+
+def _promote(side: Side) -> None:
+    """All that is due by now: the second chances of letters killed just before are, or will be in a moment."""
+    while True:
+        moved, wait = side.broker.promote([QUEUE])
+        if not moved and (wait is None or wait > 1):
+            return
