@@ -24,6 +24,8 @@ logger = logging.getLogger("celery.worker.request")
 
 #: Seconds between attempts to strike.
 _AGAIN = 0.01
+#: Deadlines of runs that are over and not yet forgotten, about.
+_MANY = 64
 
 
 class Wards:
@@ -53,8 +55,17 @@ class Wards:
             if limits.hard:
                 heapq.heappush(self._due, (now + limits.hard, next(self._number), True, lane, work))
                 heapq.heappush(self._hard, (now + limits.hard, next(self._number), lane, work))
+        if len(self._due) > _MANY + 4 * len(self._running):
+            self._forget_the_over()
         if self._hard:
             self._show()
+
+    def _forget_the_over(self) -> None:
+        """Limits may be far away: those of runs that are over would pile up until then, and their messages with them."""
+        self._due = [entry for entry in self._due if self._running.get(entry[3]) is entry[4]]
+        self._hard = [entry for entry in self._hard if self._running.get(entry[2]) is entry[3]]
+        heapq.heapify(self._due)
+        heapq.heapify(self._hard)
 
     def obey(self, word: str, more: dict[str, Any]) -> None:
         """What the supervisor says of runs: this one is to end, or the hooks of one that is gone are to be called."""
