@@ -183,7 +183,7 @@ class Supervisor:
 
     def _tick(self, now: float) -> None:
         self._crew.tick(now)
-        excused = not self._online or self._quarantine.active or self._stopping.begun
+        excused = not self._online or self._quarantine.active or self._stopping.begun or bool(self._crew.pauses)
         self._oversight.look(self._crew.ready(), now, excused=excused)
         self._command(self._quarantine.tick(now))
         self._resources.tick(now, stopping=self._stopping.begun)
