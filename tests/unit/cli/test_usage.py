@@ -30,7 +30,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["-A", "x", "worker", "--umask", "9x"], "'9x' is no umask; write it such as 027"),
         (["-A", "x", "worker", "-B"], "--beat comes with a later version"),
         (["-A", "x", "worker", "--autoscale=10,3"], "--autoscale comes with a later version"),
-        (["-A", "x", "worker", "--time-limit=3"], "--time-limit comes with a later version"),
+        (["-A", "x", "worker", "--time-limit=0"], "0.0 is not in the range x>0"),
         (["-A", "x", "worker", "--hostnam", "n"], "Did you mean '--hostname'?"),
         (["-A", "x", "call", "add", "--args", "2"], "'2' is not a JSON list; write it such as '[2, 2]'"),
         (["-A", "x", "call", "add", "--args", "[2,"], "is not JSON"),
