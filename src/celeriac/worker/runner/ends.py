@@ -3,18 +3,27 @@ come while the runner sleeps, and not at all while it is awake."""
 
 from __future__ import annotations
 
+import logging
+import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ...drivers.redis_bell import Bell
 from .lanes.base import Ended
 
+logger = logging.getLogger("celeriac.worker.runner")
+
+#: Exit status of a process that must not go on.
+EX_SOFTWARE = 70
+
 
 class Ends:
-    """`tell` from any thread; the rest belongs to the runner's."""
+    """`tell` from any thread; the rest belongs to the runner's. `whole` says whether the process still has its own
+    descriptors: a body that has closed them all takes the bell with it, and nobody could be told of its end."""
 
-    def __init__(self) -> None:
+    def __init__(self, whole: Callable[[], bool]) -> None:
+        self._whole = whole
         self._ended: deque[Ended] = deque()
         self._bell = Bell()
         self._asleep = False
@@ -23,6 +32,10 @@ class Ends:
         return self._bell.fileno()
 
     def tell(self, ended: Ended) -> None:
+        if not self._whole():
+            # The board still says what runs: the supervisor settles it.
+            logger.critical("a task has closed descriptors that are not its own: this process ends")
+            os._exit(EX_SOFTWARE)
         self._ended.append(ended)
         if self._asleep:
             self._asleep = False

@@ -202,6 +202,8 @@ class ManyRunner:
         sent, self._sent = self._adrift + self._sent, []
         self._adrift, self._failures = [], 0
         self._roster.turn()
+        if not self._outcomes:
+            self._roster.settled()
         if turn.refused:
             logger.warning("%d settlements were refused: those messages are no longer ours", len(turn.refused))
         self._acknowledged(sent, turn.refused)

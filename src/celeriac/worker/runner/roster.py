@@ -43,6 +43,8 @@ class Roster:
         #: How many lanes are to be used.
         self.most = len(desks)
         self._last = 0
+        #: First and last receipt of those that have run and may not be settled.
+        self._first_ran = self._last_ran = 0
         self.running: dict[int, Admitted] = {}
 
     @property
@@ -86,10 +88,18 @@ class Roster:
 
     def end(self, lane: int, now: float) -> None:
         """What ran there is over."""
-        del self.running[lane]
+        receipt = self.running.pop(lane).delivery.receipt
+        self._first_ran = min(self._first_ran or receipt, receipt)
+        self._last_ran = max(self._last_ran, receipt)
+        self._desks[0].unsettled(self._first_ran, self._last_ran)
         self._leave(lane, now)
         if not self.running:
             self._desks[0].last(0, now)
+
+    def settled(self) -> None:
+        """All that has ended is."""
+        self._first_ran = self._last_ran = 0
+        self._desks[0].unsettled(0, 0)
 
     def withdrawn(self, work: Admitted) -> bool:
         """Whether it was given back, as far as is known."""

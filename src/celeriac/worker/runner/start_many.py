@@ -37,7 +37,7 @@ def serve_many(
     lifespan: Lifespan | None,
 ) -> int:
     """The life of a runner of `plan.lanes` lanes. Returns its exit code."""
-    ends = Ends()
+    ends = Ends(line.intact)
     lanes = lanes_of(plan, tracer, ends)
     roster = Roster([board.desk(slot, lane) for lane in range(plan.lanes)], limits_of)
     runner = ManyRunner(
