@@ -38,7 +38,7 @@ def ordinary(number: int) -> int:
 @app.task
 def meet(name: str, guests: int) -> int:
     """Ends when so many of the same name run at once: then so many runners serve."""
-    (_HALL / f"{name}.{os.getpid()}").touch()
+    (_HALL / f"{name}.{os.getpid()}-{threading.get_ident()}").touch()
     deadline = time.monotonic() + 10
     while len(list(_HALL.glob(f"{name}.*"))) < guests:
         assert time.monotonic() < deadline, "nobody else came"
@@ -264,11 +264,11 @@ def forks_many() -> list[int]:
 
 
 @app.task
-def leaves_threads() -> int:
+def leaves_threads() -> str:
     for daemon in (True, False):
         for _ in range(3):
             threading.Thread(target=threading.Event().wait, daemon=daemon).start()
-    return threading.active_count()
+    return "left"
 
 
 @app.task
@@ -321,6 +321,13 @@ def changes_the_interpreter() -> str:
     logging.disable()
     logging.getLogger().handlers.clear()
     return "changed"
+
+
+@app.task
+async def blocks_the_loop() -> str:
+    """For longer than a lease."""
+    time.sleep(4.0)
+    return "blocked"
 
 
 @app.task

@@ -71,7 +71,7 @@ WILD = {
     "kills_itself": lost("signal 9 (SIGKILL)"),
     "reads_address_zero": lost("signal 11 (SIGSEGV)"),
     "leaves_at_once": lost("exitcode 3"),
-    "leaves_threads": came(8),
+    "leaves_threads": came("left"),
     "forks_many": came([5, 6, -9, 0]),
     "closes_descriptors": lost("exitcode 70"),
     "closes_standard_streams": came("closed"),
@@ -81,6 +81,15 @@ WILD = {
     "changes_the_interpreter": came("changed"),
     "eats_memory": failed("MemoryError"),
     "eats_every_crumb": failed(""),
+    "blocks_the_loop": came("blocked"),
+}
+
+#: Engine, pool, and which of the wild ones are set loose there.
+KINDS = {
+    ("sqlite", "prefork"): [name for name in WILD if name != "blocks_the_loop"],
+    ("redis", "prefork"): [name for name in WILD if name != "blocks_the_loop"],
+    ("redis", "threads"): ["kills_itself", "closes_descriptors", "forks_many", "eats_memory"],
+    ("sqlite", "asyncio"): ["reads_address_zero", "closes_descriptors", "forks_many", "blocks_the_loop"],
 }
 
 
@@ -89,17 +98,18 @@ class Stage(NamedTuple):
     node: Node
 
 
-@pytest.fixture(scope="module", params=["sqlite", "redis"])
+@pytest.fixture(scope="module")
 def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("citizens")
     broker = backend = f"sqlite:///{folder / 'queue.db'}"
-    if request.param == "redis":
+    engine, pool = request.param
+    if engine == "redis":
         server: RedisServer = request.getfixturevalue("redis_server")
         broker, backend = server.url(4), server.url(5)
     hall = folder / "hall"
     hall.mkdir()
     env = {"FAULT_BROKER": broker, "FAULT_BACKEND": backend, "FAULT_HALL": str(hall)}
-    node = Node(MODULE, "-c", "2", cwd=HERE.parents[1], log=folder / "log", env=env)
+    node = Node(MODULE, "-c", "2", "-P", pool, cwd=HERE.parents[1], log=folder / "log", env=env)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in env.items():
             patch.setenv(name, value)
@@ -116,6 +126,7 @@ def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             node.assert_gone()
 
 
+@pytest.mark.parametrize("stage", KINDS, indirect=True, ids="-".join)
 def test_the_meek(stage: Stage) -> None:
     members = stage.node.members()
     ids = _play(stage, list(MEEK))
@@ -125,13 +136,18 @@ def test_the_meek(stage: Stage) -> None:
     _both_serve(stage, "meek")
 
 
-@pytest.mark.parametrize("name", WILD)
+@pytest.mark.parametrize(
+    "stage, name",
+    [pytest.param(kind, name, id=f"{'-'.join(kind)}-{name}") for kind, names in KINDS.items() for name in names],
+    indirect=["stage"],
+)
 def test_the_wild(stage: Stage, name: str) -> None:
     ids = _play(stage, [name])
     _check(stage, name, ids[name], WILD[name])
     _both_serve(stage, name)
 
 
+@pytest.mark.parametrize("stage", KINDS, indirect=True, ids="-".join)
 def test_a_child_uses_the_app(stage: Stage) -> None:
     """What it calls arrives, and it is no second runner."""
     ids = _play(stage, ["forks_and_calls"])
@@ -140,6 +156,7 @@ def test_a_child_uses_the_app(stage: Stage) -> None:
     until(lambda: _document(stage, called).get("result") == 42, what="what the child called has run")
 
 
+@pytest.mark.parametrize("stage", KINDS, indirect=True, ids="-".join)
 def test_nothing_is_left(stage: Stage) -> None:
     """The last of them: what they did to their signals, threads and folders keeps no shutdown."""
     counts = stage.tasks.app.broker.count(["celery"])["celery"]
