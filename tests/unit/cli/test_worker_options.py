@@ -96,3 +96,27 @@ def test_the_app_may_come_from_the_environment(asked: list[WorkerOptions], monke
     monkeypatch.setenv("CELERY_APP", "proj")
     assert main(["worker"]) == 7
     assert asked == [WorkerOptions(app="proj")]
+
+
+def test_what_a_worker_may_use_travels_as_settings(asked: list[WorkerOptions]) -> None:
+    options = ["-c", "auto", "--autoscale", "3,10", "--max-memory", "80%", "--max-tasks-per-child", "5"]
+    options += ["--max-memory-per-child", "200000", "--disable-prefetch", "-O", "fair", "--pool-start-method", "spawn"]
+    assert main(["-A", "proj", "worker", *options]) == 7
+    assert asked[0].concurrency is None
+    assert asked[0].settings == {
+        "worker_concurrency": "auto",
+        "worker_autoscale": "3,10",
+        "worker_max_memory": "80%",
+        "worker_max_tasks_per_child": 5,
+        "worker_max_memory_per_child": 200000,
+        "worker_disable_prefetch": True,
+        "worker_pool_start_method": "spawn",
+    }
+
+
+@pytest.mark.parametrize("option", [("--autoscale", "many"), ("--max-memory", "much"), ("-c", "some")])
+def test_values_that_mean_nothing_are_refused(
+    asked: list[WorkerOptions], capsys: pytest.CaptureFixture[str], option: tuple[str, str]
+) -> None:
+    assert main(["-A", "proj", "worker", *option]) == 2
+    assert option[1] in capsys.readouterr().err
