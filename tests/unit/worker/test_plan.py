@@ -25,3 +25,36 @@ def test_the_supervisor_is_told_of_tasks_that_differ_from_the_settings() -> None
     assert plan.policy.acks_late is True
     assert "plain" not in plan.policies
     assert (plan.policies["stubborn"].max_retries, plan.policies["stubborn"].reject_on_worker_lost) == (None, True)
+
+
+@pytest.mark.parametrize(
+    "settings, options, slots",
+    [
+        ({}, {"pool": "threads", "concurrency": 3}, ("threads", 1, 3)),
+        ({"worker_pool": "asyncio"}, {"processes": 2, "concurrency": 100}, ("asyncio", 2, 100)),
+        ({"worker_pool": "gevent", "worker_concurrency": 50}, {}, ("gevent", 1, 50)),
+        ({"worker_concurrency": 5}, {"pool": "solo"}, ("solo", 1, 1)),
+        ({"worker_pool": "processes", "worker_concurrency": 5}, {}, ("prefork", 5, 1)),
+        ({}, {"processes": 3}, ("prefork", 3, 1)),
+    ],
+)
+def test_processes_and_lanes(
+    settings: dict[str, object], options: dict[str, object], slots: tuple[str, int, int]
+) -> None:
+    with Celery("plan", broker="memory://", set_as_current=False, **settings) as app:
+        plan = plan_of(app, WorkerOptions(**options))
+    assert (plan.pool, plan.processes, plan.lanes) == slots
+    assert plan.concurrency == slots[1] * slots[2]
+
+
+def test_a_pool_class_of_ones_own_is_refused() -> None:
+    with Celery("plan", broker="memory://", worker_pool="mine.pools:Pool", set_as_current=False) as app:
+        with pytest.raises(ImproperlyConfigured, match=r"mine\.pools:Pool.*choose prefork"):
+            plan_of(app, WorkerOptions())
+
+
+def test_a_pool_whose_library_is_missing_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with Celery("plan", broker="memory://", set_as_current=False) as app:
+        with pytest.raises(ImproperlyConfigured, match=r"celeriac\[gevent\]"):
+            plan_of(app, WorkerOptions(pool="gevent"))

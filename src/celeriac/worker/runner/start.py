@@ -55,7 +55,7 @@ def run_runner(loaded: Loaded, line: Line, board: Board, slot: int, consumer: st
     _leave_signals_to_the_supervisor()
     logs.name_process(f"ForkPoolWorker-{slot + 1}")
     set_up(loaded.app.conf, loaded.options, redirect=True, index=slot + 1)
-    set_task_join_will_block(True)
+    set_task_join_will_block(loaded.plan.pool not in GREEN)  # as in Celery's pools
     lifecycle.process_begins(loaded.hostname, loaded.app.conf)
     code = _serve(loaded, line, board, slot, consumer)
     lifecycle.process_ends(loaded.hostname, code)
