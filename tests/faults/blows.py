@@ -64,7 +64,7 @@ class Blows:
 
     def kinds(self) -> dict[str, Callable[[], None]]:
         """By name, quick ones first."""
-        blows: dict[str, Callable[[], None]] = {"node": self.kill_node}
+        blows: dict[str, Callable[[], None]] = {"node": self.kill_node, "roll": self.roll}
         if not self._world.solo:
             blows |= {"runner": self.kill_runner, "supervisor": self.kill_supervisor}
         if self._proxies:
@@ -106,6 +106,14 @@ class Blows:
     def kill_node(self) -> None:
         kept = self._world.rng.choice(self._kept)
         self._world.account.note("kill -9 of a node", kept.kill())
+
+    def roll(self) -> None:
+        """A rolling restart, as Kubernetes does it: what runs ends first, and nothing runs twice."""
+        kept = self._world.rng.choice(self._kept)
+        node, starts = kept.wait_restarted(kept.starts), kept.starts
+        code = node.stop(within=20)
+        assert code == 0, f"exit code {code}:\n{node.output()}"
+        kept.wait_restarted(starts + 1)
 
     def freeze(self) -> None:
         """Past its lease, and thawed."""
