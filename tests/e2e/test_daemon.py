@@ -1,4 +1,4 @@
-"""Workers in the background: what the shell is told, pidfiles, log files by process, another user; `celeriac multi`."""
+"""Workers in the background: what the shell is told, pidfiles, log files by process, another user; many of them."""
 
 from __future__ import annotations
 
@@ -170,32 +170,6 @@ def test_another_group_in_every_process(stage: Stage) -> None:
     uid, gid, groups, _ = stage.client().who.delay().get(timeout=10)
     assert (uid, gid, groups) == (0, NOBODY.pw_gid, [NOBODY.pw_gid])
     end(stage.folder / "w.pid")
-
-
-WORDS = [
-    "names 3",
-    "names a b c -n h.x.y",
-    "names foo@%h bar@host",
-    "expand /v/%n-%h-%d-%N%I.log 2 --suffix=ab.cd",
-    "show 3 -A proj -c 3 -c:1 10 {files} -Q:1-2 img,vid -Q def",
-    "show a b c -l INFO -c:a,b 7 -L:3 DEBUG --workdir=~/x {files} -- broker.x=1",
-    "show 10 -l INFO -Q:1-3 images,video -Q:4,5 data -Q default -L:4,5 DEBUG {files}",
-    "show 2 --range-prefix=w --prefix=p -E {files}",
-    "get b@h a b c -n h -c 3 {files}",
-]
-
-
-@pytest.mark.parametrize("words", WORDS)
-def test_multi_says_what_celery_multi_says(stage: Stage, words: str) -> None:
-    files = f"--pidfile={stage.folder}/%n.pid --logfile={stage.folder}/%n%I.log --executable=python"
-    split = words.format(files=files).split(" ")
-    ours = celeriac(stage, "multi", *split)
-    theirs = subprocess.run(
-        [sys.executable, "-m", "celery", "multi", *split], capture_output=True, text=True, check=True, timeout=60
-    )
-    expected = [line.rstrip().replace("-m celery", "-m celeriac") for line in theirs.stdout.splitlines()]
-    assert ours.stdout.splitlines() == expected
-    assert expected
 
 
 def test_multi_start_restart_stop_lose_nothing(stage: Stage) -> None:
