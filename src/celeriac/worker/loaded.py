@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -203,6 +204,8 @@ def _portable(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings that can be written as JSON; the others (callables, classes) matter only where tasks run."""
     kept: dict[str, Any] = {}
     for name, value in settings.items():
+        if isinstance(value, timedelta):  # JSON would make a text of it that no setting reads
+            value = value.total_seconds()
         try:
             kept[name] = msgspec.json.decode(msgspec.json.encode(value))
         except (TypeError, ValueError, msgspec.MsgspecError):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from celeriac import Celery
+from celeriac.client.opened import bounds_of
 from celeriac.errors import ImproperlyConfigured
 from celeriac.worker.loaded import plan_of
 from celeriac.worker.options import WorkerOptions
+from celeriac.worker.wiring import bare_app
 
 
 @pytest.mark.parametrize("lease", [0, -1, 86_400, "soon"])
@@ -58,3 +62,13 @@ def test_a_pool_whose_library_is_missing_says_what_to_install(monkeypatch: pytes
     with Celery("plan", broker="memory://", set_as_current=False) as app:
         with pytest.raises(ImproperlyConfigured, match=r"celeriac\[gevent\]"):
             plan_of(app, WorkerOptions(pool="gevent"))
+
+
+def test_the_supervisors_app_has_its_times_in_seconds() -> None:
+    """Its settings travel as JSON, which would make a text of a timedelta."""
+    times = {"result_expires": timedelta(hours=1), "dead_letter_expires": timedelta(days=2)}
+    with Celery("plan", broker="memory://", set_as_current=False, **times) as app:
+        plan = plan_of(app, WorkerOptions())
+    with bare_app(plan) as bare:
+        bounds = bounds_of(bare.conf)
+        assert (bare.conf.result_expires, bounds.dead_letter_expires) == (3600, 2 * 86400)
