@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing as closing_file
 from typing import Any
 
 import pytest
 
-from celeriac.brokers.base import Broker, Consumer, DeadLetter, Delivery, Settlement, Shelf, Verdict
+from celeriac.brokers.base import Broker, Consumer, DeadLetter, Delivery, Opened, Settlement, Shelf, Verdict
+from celeriac.brokers.redis import RedisBroker
 from celeriac.brokers.registry import open_broker
 from celeriac.drivers import memory
 from tests.contract.engines import QUEUE, Engine, closing, join_queue, publish, requeue, take, text_of, turn
@@ -86,7 +89,9 @@ def test_the_same_events_have_the_same_end(engine: Engine, seed: int) -> None:
         chosen = chance.sample(dead, min(len(dead), chance.randint(1, 3)))
         after = chance.choice([0.0, 0.0, 3600.0])
         again = chance.choice([0.0, 0.000001])
-        action = chance.choice(["publish", "take", "take", "kill", "kill", "die", "requeue", "purge", "promote"])
+        action = chance.choice(
+            ["publish", "take", "take", "kill", "kill", "done", "die", "requeue", "purge", "promote"]
+        )
         for side in sides:
             ids = [letter.id for letter in side.letters(chosen)]
             if action == "publish":
@@ -95,6 +100,8 @@ def test_the_same_events_have_the_same_end(engine: Engine, seed: int) -> None:
                 side.take()
             elif action == "kill":
                 side.kill(some, reason="failed", again_after=again * 1e3, again_most=1)
+            elif action == "done":
+                turn(side.me, [Settlement(side.held.pop(name)) for name in some])
             elif action == "die":
                 side.die()
             elif action == "requeue":
@@ -106,6 +113,7 @@ def test_the_same_events_have_the_same_end(engine: Engine, seed: int) -> None:
         one, other = (side.seen() for side in sides)
         assert one == other, (number, action)
     memory.clear(REFERENCE)
+    (_sound_file if engine.name == "sqlite" else _sound_keys)(engine.url)
 
 
 def _promote(side: Side) -> None:
@@ -114,3 +122,31 @@ def _promote(side: Side) -> None:
         moved, wait = side.broker.promote([QUEUE])
         if not moved and (wait is None or wait > 1):
             return
+
+
+def _sound_file(url: str) -> None:
+    """Whatever is kept in two places agrees."""
+    with closing_file(sqlite3.connect(url.removeprefix("sqlite:///"))) as file:
+
+        def number(question: str) -> int:
+            return int(file.execute(f"SELECT {question}").fetchone()[0] or 0)
+
+        rows = {table: number(f"count(*) FROM {table}") for table in ("waiting", "delayed", "held", "dead", "messages")}
+        assert rows["messages"] == sum(rows.values()) - rows["messages"]
+        assert number("sum(total) FROM tallies WHERE name LIKE 'dead:%'") == rows["dead"]
+        assert number("sum(total) FROM tallies WHERE name = 'past'") == number("count(*) FROM past")
+        assert number("count(*) FROM dead_more") == rows["dead"]
+        assert number("count(*) FROM struck WHERE message NOT IN (SELECT id FROM messages)") == 0
+
+
+def _sound_keys(url: str) -> None:
+    broker = RedisBroker(Opened(url, {}))
+    base = broker._layout.keys(QUEUE).base
+    names = ("dead", "dead:index", "dead:again", "dead:past", "dead:past:index")
+    commands = [("HKEYS" if name in ("dead", "dead:past") else "ZRANGE", base + name) for name in names]
+    commands = [(*each, 0, -1) if each[0] == "ZRANGE" else each for each in commands]
+    dead, index, again, past, past_index = (set(found) for found in broker._pool.run(*commands, timeout=5))
+    broker.close()
+    assert dead == index
+    assert again <= dead
+    assert past == past_index
