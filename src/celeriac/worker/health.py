@@ -53,6 +53,8 @@ class Vitals:
         self._born = clock()
         #: When the loop last looked; when something was last seen to run, or nothing waited; when the broker was there.
         self._looked = self._progress = self._broker_seen = self._born
+        #: Until then the app is being loaded, which may take its time.
+        self._began = False
         self.slots = self.running = self.runners_ready = 0
         self.backlog: int | None = None
         self.online = self.stopping = False
@@ -63,6 +65,9 @@ class Vitals:
 
     def look(self, now: float, *, excused: bool) -> None:
         """The loop has written all the rest; `excused`: it is meant not to start anything now."""
+        if not self._began:
+            self._began = True
+            self._progress = self._broker_seen = now
         self._looked = now
         if self.online:
             self._broker_seen = now
@@ -71,11 +76,11 @@ class Vitals:
 
     def check(self) -> Checks:
         now = self._clock()
-        loop = now - self._looked < LOOP
+        loading = not self._began
         return Checks(
-            loop=loop,
-            broker=now - self._broker_seen < BROKER,
-            intake=now - self._progress < INTAKE,
+            loop=loading or now - self._looked < LOOP,
+            broker=loading or now - self._broker_seen < BROKER,
+            intake=loading or now - self._progress < INTAKE,
             runners=self.runners_ready > 0,
             online=self.online,
             stopping=self.stopping,

@@ -73,13 +73,14 @@ def _run(options: WorkerOptions, station: daemon.Station) -> int:
     from .services import Services
     from .supervising import supervise
 
+    services = Services(options, station, door)
     heard = _hear(template)
     if heard is None:
         template.close()
         return EX_FAILED
     plan, files = heard
     board.shape(plan.processes, plan.desks)
-    services = Services(options, station, door, files)
+    services.watch(files)
     return supervise(options, plan, board, template, lambda: Template(options, board), services)
 
 

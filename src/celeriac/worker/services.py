@@ -36,7 +36,7 @@ FIXED = ("broker", "backend", "queues", "pool", "processes", "lanes", "lease")
 
 
 class Services:
-    """Made before the template is heard, for `health` answers from then on; `open` once the supervisor is wired."""
+    """Made before the template is heard, for health is served from then on; then `watch`, then `open`."""
 
     _supervisor: Supervisor
     _upkeep: Upkeep
@@ -44,19 +44,21 @@ class Services:
     _plan: Plan
     _conviction: Conviction
 
-    def __init__(
-        self, options: WorkerOptions, station: Station, door: socket.socket | None, files: Iterable[str]
-    ) -> None:
+    def __init__(self, options: WorkerOptions, station: Station, door: socket.socket | None) -> None:
         self._options = options
         self._station = station
         self._notifier = Notifier()
         self._vitals = Vitals(options.hostname or "")
-        self._served = door is not None
-        self._files = list(files)
+        self._door = door
+        self._files: list[str] = []
         self._watch: Watch | None = None
         self._node = ""
         if door is not None:
             HealthServer(door, self._vitals).start()
+
+    def watch(self, files: Iterable[str]) -> None:
+        """The app's source files, where they are to be watched."""
+        self._files = list(files)
 
     def open(
         self,
@@ -71,8 +73,9 @@ class Services:
         self._node = self._vitals.node = node
         self._supervisor, self._upkeep, self._plan, self._conviction = supervisor, upkeep, plan, conviction
         self._stacks = Stacks(board.stacks)
-        if self._served:
+        if self._door is not None:
             upkeep.count_backlog()
+            logger.info("health is served on %s port %d", *self._door.getsockname()[:2])
         if self._options.reload:
             self._watch = Watch(self._files, lambda: post.put(supervisor.renewal.begin))
             self._watch.start()
@@ -99,7 +102,7 @@ class Services:
 
     def tick(self, now: float) -> None:
         self._notifier.alive(now)
-        if self._served:
+        if self._door is not None:
             self._vitals.backlog = self._upkeep.backlog
             self._supervisor.write_down(self._vitals, now)
 

@@ -59,6 +59,7 @@ def test_a_node_that_is_well(clock: Clock) -> None:
 
 def test_a_loop_that_does_not_turn(clock: Clock) -> None:
     made = vitals(clock)
+    look(made, clock, 1)
     clock.now += LOOP + 1
     assert statuses(made) == (503, 503)
 
@@ -82,6 +83,14 @@ def test_intake_has_stopped_only_where_something_waits_and_could_run(clock: Cloc
     assert statuses(made) == (503, 200)
     look(made, clock, 1, running=1)
     assert statuses(made) == (200, 200)
+
+
+def test_loading_the_app_may_take_its_time(clock: Clock) -> None:
+    made = vitals(clock, runners_ready=0, online=False)
+    clock.now += 1000
+    assert statuses(made) == (200, 503)
+    look(made, clock, 1)
+    assert statuses(made) == (200, 503)
 
 
 def test_stopping_and_starting_are_not_ready(clock: Clock) -> None:
