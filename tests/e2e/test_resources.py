@@ -73,6 +73,21 @@ def test_processes_run_as_many_tasks_as_they_may_and_no_false_start_is_counted(
     assert not re.search("ERROR|CRITICAL|Traceback", node.output())
 
 
+def test_of_many_slots_those_that_are_free_go_to_the_successor_while_the_last_tasks_end(stage: Stage) -> None:
+    tasks = stage.client()
+    gated = [tasks.gated.delay()]
+    stage.node("-c", "4", "-P", "threads", "--max-tasks-per-child", "4")
+    until(lambda: len(stage.notes()) == 1, what="it runs")
+    first = {tasks.pid.delay().get(timeout=20) for _ in range(3)}
+    assert len(first) == 1  # and that process may begin no other
+    gated += [tasks.gated.delay() for _ in range(5)]
+    until(lambda: sum(line.startswith("began") for line in stage.notes()) == 4, what="all four slots are used")
+    assert tasks.app.broker.count(["celery"])["celery"].ready == 2
+    (stage.folder / "gate").touch()
+    for result in gated:
+        result.get(timeout=20)
+
+
 def test_a_process_that_has_grown_is_replaced_after_its_task_and_the_log_names_it(stage: Stage) -> None:
     keep = stage.client().keep
     node = stage.node("-c", "1", "--max-memory-per-child", "120000")

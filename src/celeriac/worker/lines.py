@@ -5,7 +5,8 @@
                             lanes {"most": 8}   (use so many of yours)
                             mourn {"payload": "base64", "kind": "timeout", "value": 5}   (hooks of one that was ended)
                             terminate {"receipt": 7, "signal": 15}   (where many run in a process)
-    runner -> supervisor    spent (soon: a successor is wanted) | heavy {"kilobytes": 1} (before its first task)
+    runner -> supervisor    spent (soon: a successor is wanted) | over (it reserves nothing more)
+                            heavy {"kilobytes": 1} (before its first task)
     runner -> supervisor    overran {"limit": 5, "task": "…", "id": "…"}   (the soft limit was told to the task)
     runner -> supervisor    acknowledged {"receipt": 7, "queue": "…", "payload": "base64"}   (before the run)
     runner -> supervisor    ready | idle | quieted | quarantined {"ran": 0|1}

@@ -21,8 +21,9 @@ def test_it_runs_exactly_as_many_tasks_and_asks_for_a_successor_before_the_end()
     life.ran(3, "t", mean=0.2)
     assert (life.over, said) == (False, ["spent"])
     assert life.allow(128, held=1) == 0
+    assert said == ["spent", "over"]
     life.ran(1, "t", mean=0.2)
-    assert (life.over, said) == (True, ["spent"])
+    assert (life.over, said) == (True, ["spent", "over"])
 
 
 def test_of_short_tasks_the_successor_is_asked_for_earlier() -> None:
@@ -39,7 +40,7 @@ def test_memory_is_looked_at_after_tasks() -> None:
     rss[0] = 101
     life.ran(1, "t", 0.1)
     assert life.over
-    assert said == ["spent"]
+    assert said == ["spent", "over"]
 
 
 def test_who_is_too_large_before_the_first_task_is_not_replaced_for_it() -> None:

@@ -35,13 +35,17 @@ class Lifespan:
         self._most_kilobytes = most_kilobytes or None
         self._say = say
         self._rss = rss or resident
-        self._announced = False
+        self._announced = self._told = False
         self.over = False
         self._look_at_the_start()
 
     def allow(self, limit: int, held: int) -> int:
         """How many of `limit` messages may be reserved beside the `held` ones."""
-        return limit if self._left is None else max(0, min(limit, self._left - held))
+        if self._left is None:
+            return limit
+        if held >= self._left:
+            self._tell_over()
+        return max(0, min(limit, self._left - held))
 
     def begin(self, mean: float) -> None:
         """Tasks run from now on, expected to take `mean` seconds each."""
@@ -78,8 +82,15 @@ class Lifespan:
             self._say("spent")
 
     def _end(self) -> None:
-        self._announce()
         self.over = True
+        self._tell_over()
+
+    def _tell_over(self) -> None:
+        """All that it may still run is in its hands: where that takes long, its successor need not wait for the end."""
+        self._announce()
+        if not self._told:
+            self._told = True
+            self._say("over")
 
 
 def resident() -> int:

@@ -97,6 +97,8 @@ class Crew:
         self._heirs: dict[int, str] = {}
         #: Asked for, and without a lease yet.
         self._enlisting: set[int] = set()
+        #: Successors that began before the others had ended, by their names.
+        self._sharing: dict[str, str] = {}
         #: Of each runner, how many lanes are used; 0: all.
         self._lanes = 0
         #: Why all runners are paused, those included that start later.
@@ -120,6 +122,7 @@ class Crew:
             if now >= when:
                 del self._respawn[slot]
                 self.spawn(slot)
+        self._look_at_heirs()
         for template in list(self._former):
             if not any(each.template is template for each in self.runners.values()):
                 self._selector.unregister(template.line)
@@ -220,9 +223,30 @@ class Crew:
         """That runner starts nothing any more: its successor may."""
         for slot, waits_for in list(self._heirs.items()):
             if waits_for == consumer and (heir := self.runners.get(slot)) is not None:
+                if self._board.lanes > 1 and (old := self.predecessor(heir)) is not None:
+                    self._sharing[heir.consumer] = old.consumer
+                    self._share(heir, old)
                 del self._heirs[slot]
                 heir.standby = False
                 heir.line.say("unpause", why=SUCCESSION)
+
+    def _look_at_heirs(self) -> None:
+        """Where a runner of many lanes drains, its successor uses those that are free: no more tasks than slots."""
+        by_name = {handle.consumer: handle for handle in self.runners.values()}
+        for consumer in list(self._heirs.values()):
+            if self._board.lanes > 1 and consumer in by_name and by_name[consumer].over:
+                self.inherit(consumer)
+        for name, before in list(self._sharing.items()):
+            heir, old = by_name.get(name), by_name.get(before)
+            if heir is None or old is None:
+                del self._sharing[name]
+            if heir is not None:
+                self._share(heir, old)
+
+    def _share(self, heir: RunnerHandle, old: RunnerHandle | None) -> None:
+        lanes = self._lanes or self._board.lanes
+        taken = 0 if old is None else len(self._board.runs(old.slot))
+        heir.line.say("lanes", most=max(0, lanes - taken))
 
     def abandon(self) -> None:
         """End the template by force, and with it whatever it started; the loop hears of it by the end of its line."""

@@ -45,6 +45,8 @@ class RunnerHandle(Struct):
     killed_for: str = ""
     #: It ends, or soon will, and nothing more is to take its place: its successor is there, or none is wanted.
     leaving: bool = False
+    #: It reserves nothing any more: it ends when what runs has ended.
+    over: bool = False
     #: It is ready, and starts nothing before its predecessor has ended.
     standby: bool = False
     #: What its runs come to, by receipt, where we end it because of them: then what ran beside them is not blamed.

@@ -22,8 +22,8 @@ logger = logging.getLogger("celeriac.worker")
 class Renewal:
     """`accept` is shown what the new template says of its code, and says why it cannot be run here; empty: it can.
 
-    `many`: a runner runs many tasks at a time. Its successor begins at once then, for it would wait for the longest of
-    them; until that has ended there may be more tasks at a time than slots.
+    `many`: a runner runs many tasks at a time. Its successor begins at once then, with the lanes that are free there,
+    for it would wait for the longest of them.
     """
 
     def __init__(

@@ -44,6 +44,8 @@ class Resources:
         """A runner is about to end as it should, or is too large to begin with."""
         if word == "spent":
             self._crew.succeed(handle)
+        elif word == "over":
+            handle.over = True
         elif word == "heavy" and not self._told_heavy:
             self._told_heavy = True
             text = (
@@ -66,7 +68,6 @@ class Resources:
         """For whoever asks how the node is."""
         ready = self._crew.ready()
         facts: dict[str, Any] = {
-            "paused": sorted(self._crew.pauses),
             "processes": len(ready),
             "tasks": sum(self._board.ran(handle.slot)[0] for handle in ready),
         }

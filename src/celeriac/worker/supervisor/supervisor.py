@@ -316,7 +316,6 @@ class Supervisor:
         vitals.running = sum(len(self._board.runs(slot)) for slot in self._crew.runners)
         vitals.online = self._online and bool(vitals.runners_ready or vitals.online)
         vitals.stopping = self._stopping.begun
-        vitals.more.update(facts := self._resources.facts())
-        vitals.paused = ", ".join(facts["paused"])
+        vitals.more.update(self._resources.facts())
         vitals.paused = ", ".join(sorted(self._crew.pauses))
         vitals.look(now, excused=self._quarantine.active or self._stopping.begun)
