@@ -150,4 +150,6 @@ def test_other_options_and_who_is_told(stage: Stage, tasks: ModuleType) -> None:
     stage.noted("on_failure TimeLimitExceeded(0.2) [7]")
     stage.noted("signal tasks.hooked TimeLimitExceeded(0.2)")
     stage.noted("signal tasks.slow TimeLimitExceeded(0.2)")
+    # All but the three runs of `slow`, and the signals of their ends, once.
+    assert len(stage.notes()) == len(set(stage.notes())) + 4
     assert dead(tasks) == {"tasks.kept": "failed", "tasks.slow": "timeout"}

@@ -1,8 +1,8 @@
-"""Mourning: the hooks and signals of a run whose process was ended under it, called in another runner.
+"""Mourning: the hooks of a run whose process was ended under it, called in another runner.
 
 What is stored and published was the supervisor's (`worker.conviction`), which has none of the app's code: here are
-`on_failure`, `after_return`, errbacks that take objects, and the signals. Best effort: told once, to whichever runner
-is there; what they raise changes nothing.
+`on_failure`, `after_return` and errbacks that take objects. (Its signals are sent by the attendant.) Best effort: told
+once, to whichever runner is there; what they raise changes nothing.
 """
 
 from __future__ import annotations

@@ -138,13 +138,10 @@ class Tracer:
     def mourn(
         self, task: Task[..., Any], request: Context, result: Outcome, calls: Sequence[Callable[[], Any]] = ()
     ) -> None:
-        """Hooks and signals of a run that ended elsewhere, with its process; the log has its line."""
+        """Hooks of a run that ended elsewhere, with its process; its signals and the log are the supervisor's."""
         hooks = self._hooks(task)
         if hooks:
             _call_hooks(task, request, result, hooks)
-        if isinstance(result, Revoked):
-            telling.revoked(task, request, terminated=True, signum=result.signal)
-        telling.verdict(task, request, result, 0.0)
         for call in calls:
             _guarded(call, task, request, "an errback")
 

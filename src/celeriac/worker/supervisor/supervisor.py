@@ -41,6 +41,8 @@ logger = logging.getLogger("celeriac.worker")
 
 #: Seconds between looks at the board.
 TICK = 0.2
+#: Seconds that the hooks of a run that was ended wait for an idle runner; then a busy one gets them.
+MOURNED = 2.0
 
 STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
@@ -90,8 +92,8 @@ class Supervisor:
         self._quarantine = Quarantine()
         self._online = True
         self._exit_code = 0
-        #: Runs whose hooks are still to be called, for the next runner that is ready.
-        self._mourned: deque[dict[str, Any]] = deque(maxlen=100)
+        #: Runs whose hooks are still to be called, and since when.
+        self._mourned: deque[tuple[float, dict[str, Any]]] = deque(maxlen=100)
 
     # -- the loop ----------------------------------------------------------------------------------------------------
 
@@ -183,6 +185,8 @@ class Supervisor:
 
     def _tick(self, now: float) -> None:
         self._crew.tick(now)
+        if self._mourned:
+            self._pass_on_mourned(now)
         excused = not self._online or self._quarantine.active or self._stopping.begun or bool(self._crew.pauses)
         self._oversight.look(self._crew.ready(), now, excused=excused)
         self._command(self._quarantine.tick(now))
@@ -214,8 +218,6 @@ class Supervisor:
             self._on_ready()
             self._on_ready = None
         self.renewal.ready(handle)
-        while self._mourned:
-            handle.line.say("mourn", **self._mourned.popleft())
 
     def _died_early(self, handle: RunnerHandle) -> None:
         self.renewal.died_early(handle)
@@ -249,10 +251,15 @@ class Supervisor:
     def ended(self, payload: bytes, fate: Fate) -> None:
         """Upkeep: this run ended with its process, for good. Some runner is to call its hooks."""
         kind, value = told(fate)
-        self._mourned.append({"payload": on_line(payload), "kind": kind, "value": value})
-        for handle in self._crew.ready()[:1]:
-            while self._mourned:
-                handle.line.say("mourn", **self._mourned.popleft())
+        self._mourned.append((time.monotonic(), {"payload": on_line(payload), "kind": kind, "value": value}))
+        self._pass_on_mourned(time.monotonic())
+
+    def _pass_on_mourned(self, now: float) -> None:
+        """To a runner that runs nothing: one that is ended itself would take it along."""
+        handles = self._crew.ready()
+        idle = [handle for handle in handles if not self._board.last(handle.slot)[0]]
+        while self._mourned and (idle or (handles and now - self._mourned[0][0] > MOURNED)):
+            (idle or handles)[0].line.say("mourn", **self._mourned.popleft()[1])
 
     def wanted(self, found: list[Found], orders: list[Revocation]) -> None:
         """Upkeep: these runs are to end, and whatever else is revoked by these orders."""
