@@ -89,6 +89,12 @@ def test_the_shell_returns_when_it_is_ready_and_files_are_named_by_process(stage
     files = {"w1.log", "w1-1.log", "w1-2.log"}  # the second runner may be a moment behind
     until(lambda: {path.name for path in stage.folder.glob("w1*.log")} == files, what=f"{files}")
 
+    log = stage.folder / "w1.log"
+    log.rename(stage.folder / "w1.log.1")
+    os.kill(pid, signal.SIGHUP)
+    until(lambda: log.exists() and "every runner has its new code" in log.read_text(), what="a new log file")
+    assert os.path.samefile(f"/proc/{pid}/fd/2", log), "what a crash writes goes there too"
+
     second = celeriac(stage, "-A", "tasks", "worker", "-D", *names)
     assert second.returncode == 73
     assert second.stderr == f"ERROR: Pidfile ({pidfile}) already exists.\nSeems we're already running? (pid: {pid})\n"
