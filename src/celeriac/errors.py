@@ -20,6 +20,7 @@ __all__ = [
     "CeleriacError",
     "CeleryError",
     "ChordError",
+    "ChordsNotCounted",
     "ContentDisallowed",
     "DecodeError",
     "EncodeError",
@@ -234,6 +235,10 @@ class Terminated(Exception):
 
 class ChordError(TaskError):
     """A task of the chord's header failed, or the chord could not be joined."""
+
+
+class ChordsNotCounted(CeleriacError, NotImplementedError):
+    """The engine of these URLs cannot count the members of a chord: nothing was sent. The text says what to do."""
 
 
 class IncompleteStream(TaskError):

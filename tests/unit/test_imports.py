@@ -17,14 +17,23 @@ PUBLIC = {
     "App",
     "AsyncResult",
     "Celery",
+    "GroupResult",
+    "ResultSet",
     "Signature",
+    "StampingVisitor",
     "Task",
+    "chain",
+    "chord",
+    "chunks",
     "current_app",
     "current_task",
+    "group",
     "maybe_signature",
     "shared_task",
     "signature",
     "uuid",
+    "xmap",
+    "xstarmap",
 }
 
 

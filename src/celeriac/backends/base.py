@@ -7,7 +7,7 @@ a process; every wait has a deadline.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -70,6 +70,51 @@ class Backend(Protocol):
     def watch(self) -> Watch:
         """A watch with a connection of its own."""
         ...
+
+
+class Part(Struct, frozen=True):
+    """What a member of a chord has ended with."""
+
+    task_id: str
+    #: Its place among the members.
+    index: int
+    #: Its result document, final.
+    document: bytes
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """What a backend has beside the port whose settlements may carry `Settlement.member`: each member is added once to
+    the set of its group, by its task id, in the step that settles it, and the addition that makes the set complete
+    publishes `Member.fire` in the same step. A redelivered member changes nothing."""
+
+    def begin_group(self, group_id: str, size: int, expires: float | None) -> None:
+        """So many members complete the group; it is forgotten `expires` seconds later. Called before the last member is
+        sent. Safe to repeat."""
+        ...
+
+    def grow_group(self, group_id: str, more: int) -> None:
+        """So many members more. Called by a member that has not ended."""
+        ...
+
+    def parts(self, group_id: str) -> list[Part]:
+        """What has been counted, by index."""
+        ...
+
+    def end_group(self, group_id: str) -> None:
+        """Forget it."""
+        ...
+
+
+@runtime_checkable
+class Groups(Protocol):
+    """What a backend has beside the port that keeps groups (`GroupResult.save`)."""
+
+    def put_group(self, group_id: str, data: bytes, expires: float | None) -> None: ...
+
+    def get_group(self, group_id: str) -> bytes | None: ...
+
+    def forget_group(self, group_id: str) -> None: ...
 
 
 class Opened(Struct, frozen=True):

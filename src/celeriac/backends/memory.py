@@ -9,7 +9,7 @@ from typing import Any
 
 from ..drivers import memory as driver
 from ..wire.message import Record
-from .base import Opened
+from .base import Opened, Part
 
 
 class Results:
@@ -66,6 +66,53 @@ class Results:
         self._sweep_at = max(1024, 2 * len(self._documents))
 
 
+class Members:
+    """Members of chords that have ended, a set a group. Every method is called with the space's lock held."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._sets: dict[str, _MemberSet] = {}
+
+    def begin(self, group_id: str, size: int, expires: float | None) -> None:
+        self._sweep()
+        kept = self._sets.setdefault(group_id, _MemberSet())
+        kept.size, kept.until = size, None if expires is None else self._clock() + expires
+
+    def grow(self, group_id: str, more: int) -> None:
+        self._sets.setdefault(group_id, _MemberSet()).size += more
+
+    def count(self, group_id: str, part: Part) -> bool:
+        """Add it. Whether that has made the group complete: true once."""
+        kept = self._sets.setdefault(group_id, _MemberSet())
+        if part.task_id in kept.parts:
+            return False
+        kept.parts[part.task_id] = part
+        return len(kept.parts) == kept.size
+
+    def parts(self, group_id: str) -> list[Part]:
+        kept = self._sets.get(group_id)
+        return [] if kept is None else sorted(kept.parts.values(), key=lambda part: part.index)
+
+    def end(self, group_id: str) -> None:
+        self._sets.pop(group_id, None)
+
+    def _sweep(self) -> None:
+        if len(self._sets) >= self._sweep_at:
+            now = self._clock()
+            for group_id in [name for name, kept in self._sets.items() if kept.until is not None and kept.until < now]:
+                del self._sets[group_id]
+            self._sweep_at = max(1024, 2 * len(self._sets))
+
+    _sweep_at = 1024
+
+
+class _MemberSet:
+    def __init__(self) -> None:
+        self.size = 0
+        self.parts: dict[str, Part] = {}
+        self.until: float | None = None
+
+
 class MemoryWatch:
     """`backends.base.Watch` over `Results`: the store hands it what it watches."""
 
@@ -117,6 +164,8 @@ class MemoryBackend:
     def __init__(self, opened: Opened) -> None:
         self._space = driver.space(opened.url)
         self._results = self._space.store("results", Results)
+        self._groups = self._space.store("groups", Results)
+        self._members = self._space.store("members", Members)
 
     def open(self) -> None:
         """Nothing to connect to."""
@@ -131,7 +180,7 @@ class MemoryBackend:
     @property
     def location(self) -> Mapping[str, Any]:
         """The way in for the broker's one-step settlement: called with the space's lock held."""
-        return {"put": self._results.put}
+        return {"put": self._results.put, "count": self._members.count}
 
     def put_many(self, records: Sequence[Record]) -> None:
         with self._space.lock:
@@ -150,6 +199,36 @@ class MemoryBackend:
 
     def watch(self) -> MemoryWatch:
         return MemoryWatch(self._space, self._results)
+
+    # -- groups -------------------------------------------------------------------------------------------------
+
+    def begin_group(self, group_id: str, size: int, expires: float | None) -> None:
+        with self._space.lock:
+            self._members.begin(group_id, size, expires)
+
+    def grow_group(self, group_id: str, more: int) -> None:
+        with self._space.lock:
+            self._members.grow(group_id, more)
+
+    def parts(self, group_id: str) -> list[Part]:
+        with self._space.lock:
+            return self._members.parts(group_id)
+
+    def end_group(self, group_id: str) -> None:
+        with self._space.lock:
+            self._members.end(group_id)
+
+    def put_group(self, group_id: str, data: bytes, expires: float | None) -> None:
+        with self._space.lock:
+            self._groups.put(Record(group_id, data, expires))
+
+    def get_group(self, group_id: str) -> bytes | None:
+        with self._space.lock:
+            return self._groups.get(group_id)
+
+    def forget_group(self, group_id: str) -> None:
+        with self._space.lock:
+            self._groups.forget(group_id)
 
 
 def factory(opened: Opened) -> MemoryBackend:

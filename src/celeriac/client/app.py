@@ -23,14 +23,14 @@ from ..foundation.dispatch import Signal
 from ..foundation.loading import import_module, symbol
 from ..settings import Layer, Settings
 from ..signals import import_modules
-from . import addresses, autodiscovery, calling, construction, current, definition, pickling
+from . import addresses, autodiscovery, builtin_tasks, calling, construction, current, definition, pickling
 from .control import Control
 from .lazy import settle
 from .naming import created_in, task_name
 from .opened import Opened
 from .registry import TaskRegistry
 from .result import AsyncResult as Result  # `Celery` has attributes of these names
-from .signature import Signature
+from .result_kinds import ResultKinds
 from .task import Task as BaseTask
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ Example:
 """
 
 
-class Celery:
+class Celery(ResultKinds):
     """An application.
 
     `main` is the name of its module, used in task names where that runs as a script. `broker` and `backend` are URLs;
@@ -286,6 +286,7 @@ class Celery:
             share(self)
         for task in list(self._tasks.values()):
             task.bind(self)
+        builtin_tasks.register(self)
         self._settle_pending()  # what was decorated meanwhile
 
     def _settle_pending(self) -> None:
@@ -337,16 +338,6 @@ class Celery:
         Raises: TypeError, EncodeError, OperationalError. Celery's guide: Calling tasks.
         """
         return calling.send_task(self, name, args, kwargs, options)
-
-    def signature(self, *args: Any, **kwargs: Any) -> Signature:
-        """A call written down, bound to this app."""
-        kwargs["app"] = self
-        return Signature(*args, **kwargs)
-
-    @cached_property
-    def AsyncResult(self) -> type[Result[Any]]:  # noqa: N802 - Celery's name
-        """The class of this app's results: `app.AsyncResult(task_id).get()`."""
-        return construction.result_class(self)
 
     # -- time --------------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import ImproperlyConfigured
 from ..foundation.loading import import_module, missing, symbol
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from ..backends.base import Backend
     from .app import Celery
 
-__all__ = ["default_app", "layer", "refuse_parts", "refuse_unknown", "registry", "result_class"]
+__all__ = ["bound", "default_app", "layer", "refuse_parts", "refuse_unknown", "registry", "result_class"]
+
+Kind = TypeVar("Kind")
 
 #: Celery's own defaults of arguments that replace parts of it: naming the default replaces nothing.
 _STOCK = {
@@ -124,3 +126,8 @@ def result_class(app: Celery) -> type[AsyncResult[Any]]:
     Bound.__name__, Bound.__qualname__, Bound.__doc__ = "AsyncResult", "AsyncResult", AsyncResult.__doc__
     Bound.__module__ = AsyncResult.__module__
     return Bound
+
+
+def bound(kind: type[Kind], app: Any) -> type[Kind]:
+    """A subclass whose instances belong to this app unless they are told otherwise."""
+    return type(kind.__name__, (kind,), {"_app": app, "_bound": app, "__module__": kind.__module__})

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .eager_result import EagerResult
     from .request import Context
-    from .result import EagerResult
     from .task import Task
 
     #: (task, request, throw) -> result. `request` has args, kwargs, id, retries and `is_eager`; with `throw` the

@@ -7,7 +7,9 @@ its settlement). It does not route beyond queues, keeps no results and holds no 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from ..foundation.urls import mask
 from ..signals import before_task_publish
 from . import announcing
 from .current import worker_run
+from .gathered import Gathered
 from .group_commit import GroupCommit
 from .options import CallOptions
 from .template import Template
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
 
 #: Sleeps that many seconds.
 Sleep = Callable[[float], None]
+
+#: Of the canvas that this thread is sending.
+_gathered: ContextVar[Gathered | None] = ContextVar("celeriac_gathered", default=None)
 
 #: Seconds between looks whether a full queue has room.
 _FIRST_LOOK, _LONGEST_LOOK = 0.005, 0.1
@@ -40,7 +46,7 @@ class Publisher:
         self._sleep = sleep or threading.Event().wait
         self._commit = GroupCommit(self._send)
         #: Celery's "oid": where an rpc client would listen for replies.
-        self._oid = uuid4_text()
+        self.oid = uuid4_text()
 
     # -- making ----------------------------------------------------------------------------------------------
 
@@ -49,7 +55,7 @@ class Publisher:
 
         Raises: TypeError, ValueError (an instant that is none), EncodeError (a callback's arguments).
         """
-        return Template(self._app, name, options, self._oid)
+        return Template(self._app, name, options, self.oid)
 
     def prepare(
         self,
@@ -81,6 +87,39 @@ class Publisher:
             priority = (request.delivery_info or {}).get("priority")
         return request.root_id or request.id, request.id, priority
 
+    # -- together ----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def gathering(self, *, hold: bool = False) -> Iterator[Gathered]:
+        """Inside of it this thread publishes in batches as large as the broker takes; the last of them on leaving. With
+        `hold` nothing is sent: the messages are whoever holds them's. One inside of another adds to the outer one.
+
+        An error inside leaves unsent what has not filled a batch. Raises, on leaving: OperationalError.
+        """
+        outer = _gathered.get()
+        if outer is not None and outer.owner is self:
+            yield outer
+            return
+        gathered = Gathered(self, self._flush, lambda: self.largest_batch, hold=hold)
+        token = _gathered.set(gathered)
+        try:
+            yield gathered
+        finally:
+            _gathered.reset(token)
+        if not hold:
+            gathered.flush()
+
+    def _flush(self, messages: list[Outgoing], drafts: Sequence[announcing.Draft], sent: int) -> None:
+        token = _gathered.set(None)
+        try:
+            self.publish(messages)
+        except OperationalError as error:
+            error.add_note(f"{sent} messages of the same canvas had been sent before")
+            raise
+        finally:
+            _gathered.reset(token)
+        announcing.tell_published(drafts)
+
     # -- sending ---------------------------------------------------------------------------------------------
 
     def publish(
@@ -100,6 +139,10 @@ class Publisher:
         Raises: OperationalError within the timeout; QueueFull, at once or (`queue_overflow` "block") at the timeout.
         Celery's guide: Calling tasks, "Message Sending Retry".
         """
+        gathered = _gathered.get()
+        if gathered is not None and gathered.owner is self:
+            gathered.add(messages)
+            return
         conf = self._app.conf
         limit = conf.publish_timeout if timeout is None else min(timeout, conf.publish_timeout)
         began = monotonic()
@@ -133,6 +176,10 @@ class Publisher:
         drafts = [
             announcing.draft(template, task_id, args, kwargs, inherited, policy) for task_id, args, kwargs in calls
         ]  # all of them first: one that cannot be written is found before any is sent
+        gathered = _gathered.get()
+        if gathered is not None and gathered.owner is self:
+            gathered.add([one.outgoing for one in drafts], drafts)
+            return
         size = self.largest_batch
         for start in range(0, len(drafts), size):
             batch = drafts[start : start + size]

@@ -1,4 +1,4 @@
-"""`AsyncResult`: a task's state and result, as seen by whoever called it; `EagerResult`, of a task that ran here.
+"""`AsyncResult`: a task's state and result, as seen by whoever called it. Groups of them are `result_set`'s.
 
 Reads documents and waits (through `waiting`); never writes any. Nothing happens on the backend until somebody asks.
 """
@@ -13,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 
 from .. import states
-from ..errors import OperationalError, TaskRevokedError, TimeoutError
+from ..errors import OperationalError, TimeoutError
 from ..wire import outcome, serializers
 from . import current
 from .joining import (
@@ -24,6 +24,7 @@ from .joining import (
     task_join_will_block,
 )
 from .patience import Patience
+from .result_tree import Tree
 from .waiting import Wait, Waits, waits_of
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncResult",
-    "EagerResult",
     "ResultBase",
     "allow_join_result",
     "assert_will_not_block",
@@ -56,11 +56,11 @@ _UNKNOWN: dict[str, Any] = {"status": states.PENDING, "result": None}
 class ResultBase:
     """Base of all results."""
 
-    #: Result of the task whose callback this one is, if known.
-    parent: AsyncResult[Any] | None = None
+    #: Result of the task whose callback this one is, or of the group, if known.
+    parent: Any = None
 
 
-class AsyncResult(ResultBase, Generic[R_co]):
+class AsyncResult(ResultBase, Tree, Generic[R_co]):
     """State and result of the task with this id. Celery's guide: Calling tasks; reference: `celery.result`."""
 
     TimeoutError = TimeoutError
@@ -72,6 +72,8 @@ class AsyncResult(ResultBase, Generic[R_co]):
     _app: Celery | None = None
     _backend: Backend | None = None
     _cache: dict[str, Any] | None = None
+    #: The last state on the way that was read for a set of results.
+    _seen: dict[str, Any] | None = None
 
     def __init__(
         self,
@@ -79,7 +81,7 @@ class AsyncResult(ResultBase, Generic[R_co]):
         backend: Backend | None = None,
         task_name: str | None = None,
         app: Celery | None = None,
-        parent: AsyncResult[Any] | None = None,
+        parent: Any = None,
     ) -> None:
         if id is None:
             raise ValueError(f"AsyncResult requires valid id, not {type(id)}")
@@ -400,7 +402,7 @@ class AsyncResult(ResultBase, Generic[R_co]):
             self._cache = meta
         return meta
 
-    def _parents(self) -> Iterator[AsyncResult[Any]]:
+    def _parents(self) -> Iterator[Any]:
         node = self.parent
         while node is not None:
             yield node
@@ -441,57 +443,17 @@ class AsyncResult(ResultBase, Generic[R_co]):
         return type(self), (self.id, None, None, None, self.parent)
 
 
-class EagerResult(AsyncResult[R_co]):
-    """The result of a task that ran in this process (`Task.apply`, `task_always_eager`)."""
-
-    def __init__(
-        self, id: str, ret_value: Any, state: str, traceback: str | None = None, name: str | None = None
-    ) -> None:
-        self.id = id
-        # What `get` and the other methods look at before they ask the backend.
-        self._cache = {"task_id": id, "result": ret_value, "status": state, "traceback": traceback, "name": name}
-
-    def ready(self) -> bool:
-        """It has ended."""
-        return True
-
-    def exists(self) -> bool:
-        """It is here."""
-        return True
-
-    def then(
-        self,
-        callback: Callable[[AsyncResult[R_co]], Any],
-        on_error: Callable[[BaseException], Any] | None = None,
-        weak: bool = False,
-    ) -> AsyncResult[R_co]:
-        """As `AsyncResult.then`, at once and in this thread."""
-        self._fire(callback, on_error)
-        return self
-
-    def forget(self) -> None:
-        """Nothing is stored."""
-
-    def revoke(self, *args: Any, **kwargs: Any) -> None:
-        """Mark it as revoked: `get` raises TaskRevokedError from now on, as in Celery."""
-        revoked = {"status": states.REVOKED, "result": TaskRevokedError("revoked"), "traceback": None}
-        self._cache = {**self._get_task_meta(), **revoked}
-
-    def __copy__(self) -> EagerResult[R_co]:
-        cls, args = self.__reduce__()
-        return cast("EagerResult[R_co]", cls(*args))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        meta = self._get_task_meta()
-        return type(self), (self.id, meta["result"], meta["status"], meta["traceback"], meta["name"])
-
-
-def result_from_tuple(r: Any, app: Celery | None = None) -> AsyncResult[Any]:
-    """The result that `as_tuple` wrote. A group's is taken by its id alone: this version knows single tasks only."""
+def result_from_tuple(r: Any, app: Celery | None = None) -> Any:
+    """The result that `as_tuple` wrote: of a task, or of a group with its members."""
     if isinstance(r, ResultBase):
-        return cast("AsyncResult[Any]", r)
-    (task_id, parent), _members = r if isinstance(r[0], (list, tuple)) else ((r[0], None), None)
-    return AsyncResult(task_id, app=app, parent=result_from_tuple(parent, app) if parent else None)
+        return r
+    app = current.app_or_default(app)
+    own, members = r if isinstance(r[0], (list, tuple)) or len(r) == 2 else (r, None)
+    result_id, parent = own if isinstance(own, (list, tuple)) else (own, None)
+    parent = result_from_tuple(parent, app) if parent else None
+    if members is not None:
+        return app.GroupResult(result_id, [result_from_tuple(member, app) for member in members], parent=parent)
+    return app.AsyncResult(result_id, parent=parent)
 
 
 @lru_cache(maxsize=8)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ..errors import Ignore, MaxRetriesExceededError, Reject, Retry
 from ..foundation.backoff import exponential
 from . import options as call_options
-from .signature import Signature
+from .canvas.signature import Signature
 
 if TYPE_CHECKING:
     from .request import Context

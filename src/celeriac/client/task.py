@@ -16,14 +16,16 @@ from ..errors import MaxRetriesExceededError, OperationalError, Retry
 from ..foundation.identifiers import uuid4_text
 from . import calling, current, inline_hook, retrying
 from .arguments import checker
+from .composing import Composing
+from .eager_result import EagerResult
 from .progress import state_record
 from .request import Context
-from .result import AsyncResult, EagerResult
-from .signature import Signature
+from .result import AsyncResult
 from .template import Template, as_list
 
 if TYPE_CHECKING:
     from .app import Celery
+    from .canvas.signature import Signature
 
 __all__ = ["Task", "make_task"]
 
@@ -53,7 +55,7 @@ _FROM_SETTINGS = (
 )
 
 
-class Task(Generic[P, R_co]):
+class Task(Generic[P, R_co], Composing):
     """Base of all tasks. Attributes, their defaults and the methods are Celery's (guide: Tasks).
 
     `@app.task` makes a subclass per function. A class of one's own is given by `base=`, or registered by
@@ -397,7 +399,7 @@ class Task(Generic[P, R_co]):
         record = state_record(self.app, task_id or self.request.id, state, meta, self.request)
         self.backend.put_many((record,))
 
-    def add_trail(self, result: AsyncResult[Any]) -> AsyncResult[Any]:
+    def add_trail(self, result: Any) -> Any:
         """Note a result as a child of the present run, where `trail` is on."""
         if self.trail:
             self.request.children.append(result)
@@ -406,23 +408,6 @@ class Task(Generic[P, R_co]):
     def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult[R_co]:  # noqa: N802 - Celery's name
         """The result of a call of this task, by its id."""
         return AsyncResult(task_id, backend=self._backend, app=self.app, **kwargs)
-
-    # -- signatures ------------------------------------------------------------------------------------------
-
-    def signature(self, args: Sequence[Any] | None = None, *starargs: Any, **starkwargs: Any) -> Signature:
-        """A call of this task written down, to be sent later or linked to another."""
-        starkwargs.setdefault("app", self.app)
-        return Signature(self, args, *starargs, **starkwargs)
-
-    subtask = signature
-
-    def s(self, *args: Any, **kwargs: Any) -> Signature:
-        """`signature(args, kwargs)`."""
-        return self.signature(args, kwargs)
-
-    def si(self, *args: Any, **kwargs: Any) -> Signature:
-        """`signature(args, kwargs, immutable=True)`: the result of what comes before is not passed on."""
-        return self.signature(args, kwargs, immutable=True)
 
     # -- hooks -----------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
@@ -92,40 +92,43 @@ class Waits:
 
     # -- one wait --------------------------------------------------------------------------------------------
 
-    def begin(self, task_id: str) -> Wait:
-        """Start waiting: every document of the task that is stored already or from now on comes out of `next`.
+    def begin(self, *task_ids: str) -> Wait:
+        """Start waiting: every document of the tasks that is stored already or from now on comes out of `next`.
 
         Raises: OperationalError. Whoever begins a wait ends it.
         """
         wait = Wait()
-        self.add(wait, task_id)
+        self.add(wait, *task_ids)
         return wait
 
-    def add(self, wait: Wait, task_id: str) -> None:
-        """Have `wait` wait for this task as well. Raises: OperationalError, and then it does not."""
+    def add(self, wait: Wait, *task_ids: str) -> None:
+        """Have `wait` wait for these as well. Raises: OperationalError, and then it does not."""
         try:
-            self._add(wait, task_id)
+            self._add(wait, task_ids)
         except BaseException:
-            self.drop(wait, task_id)
+            for task_id in task_ids:
+                self.drop(wait, task_id)
             raise
 
-    def _add(self, wait: Wait, task_id: str) -> None:
+    def _add(self, wait: Wait, task_ids: Sequence[str]) -> None:
+        new: list[str] = []
+        known: list[str] = []
         with self._lock:
             watch = self._open()
-            waits = self._waits.setdefault(task_id, [])
-            waits.append(wait)
-            wait.ids.add(task_id)
-            known = len(waits) > 1
-        if not known:
+            for task_id in task_ids:
+                waits = self._waits.setdefault(task_id, [])
+                waits.append(wait)
+                wait.ids.add(task_id)
+                (known if len(waits) > 1 else new).append(task_id)
+        if new:
             with self._watching:
-                watch.add((task_id,))
-            return
-        # The watch has told the others already and need not tell again.
-        self.again(wait, task_id)
+                watch.add(new)
+        if known:  # the watch has told the others already and need not tell again
+            self.again(wait, *known)
 
-    def again(self, wait: Wait, task_id: str) -> None:
-        """Give `wait`, which waits for this task already, what is stored of it once more."""
-        self._deliver(self._app.backend.get_many((task_id,)), wait)
+    def again(self, wait: Wait, *task_ids: str) -> None:
+        """Give `wait`, which waits for these already, what is stored of them once more."""
+        self._deliver(self._app.backend.get_many(task_ids), wait)
 
     def next(self, wait: Wait, timeout: float | None = None) -> tuple[str, bytes] | None:
         """The next (task id, document), or None after `timeout` seconds (None: no limit).

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ..brokers.base import Outgoing
 from ..client import calling
 from ..client import options as call_options
+from ..client.canvas.signature import Signature
 from ..client.request import Context
-from ..client.signature import Signature
 
 if TYPE_CHECKING:
     from ..client.app import Celery

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ..client import current
+from ..client.canvas.signature import Signature
+from ..client.eager_result import EagerResult
 from ..client.request import Context
-from ..client.result import EagerResult
-from ..client.signature import Signature
 from ..states import FAILURE, IGNORED, REJECTED, SUCCESS
 from .outcome import Failure, Outcome, Rejected, Retried, Success
 from .records import Records

@@ -94,6 +94,14 @@ def _compress(data: bytes, method: str) -> bytes:
     return b"".join((_COMPRESSED, content_type.encode(), b"\x00", packed))
 
 
+def decompressed(document: bytes) -> bytes:
+    """The document without the compression that it says it has. Raises: DecodeError."""
+    if not document.startswith(_COMPRESSED):
+        return document
+    method, _, data = document[len(_COMPRESSED) :].partition(b"\x00")
+    return compressing.decompress(data, method.decode(errors="replace"))
+
+
 def read(
     document: bytes,
     accept: frozenset[str] = serializers.JSON,
@@ -105,10 +113,7 @@ def read(
 
     Raises: ContentDisallowed (the text names `setting`); DecodeError.
     """
-    data = document
-    if data.startswith(_COMPRESSED):
-        method, _, data = data[len(_COMPRESSED) :].partition(b"\x00")
-        data = compressing.decompress(data, method.decode(errors="replace"))
+    data = decompressed(document)
     (content_type,) = serializers.content_types((serializer,))
     try:
         fields = serializers.decode(data, content_type, "utf-8", accept, setting=setting)

@@ -86,7 +86,8 @@ class TestConstruction:
 
     def test_an_app_that_nobody_holds_is_collected(self) -> None:
         app = make()
-        _ = app.conf.task_serializer, app.tasks
+        assert app.conf.task_serializer
+        assert app.tasks
         seen = weakref.ref(app)
         del app
         gc.collect()

@@ -14,9 +14,9 @@ import pytest
 
 from celeriac import states
 from celeriac.client.app import Celery
+from celeriac.client.eager_result import EagerResult
 from celeriac.client.result import (
     AsyncResult,
-    EagerResult,
     allow_join_result,
     denied_join_result,
     set_task_join_will_block,

@@ -12,7 +12,7 @@ import celery
 import pytest
 
 from celeriac.client.app import Celery
-from celeriac.client.signature import Signature, maybe_signature, signature
+from celeriac.client.canvas.signature import Signature, maybe_signature, signature
 from celeriac.errors import NotRegistered
 from celeriac.wire import protocol2
 from celeriac.wire.message import Message
@@ -94,9 +94,9 @@ def test_from_a_mapping_and_back(app: Celery, add: Any) -> None:
     assert copy.deepcopy(call) == call
 
 
-def test_what_is_no_single_call_is_refused(app: Celery) -> None:
-    with pytest.raises(NotImplementedError, match="chord"):
-        maybe_signature({"task": "celery.chord", "subtask_type": "chord"}, app=app)
+def test_a_kind_that_nobody_knows_is_refused(app: Celery) -> None:
+    with pytest.raises(KeyError, match="riddle"):
+        maybe_signature({"task": "celery.riddle", "subtask_type": "riddle"}, app=app)
 
 
 def test_fixed_options_stay(add: Any) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from celeriac.client import inline_hook
 from celeriac.client.app import Celery
+from celeriac.client.eager_result import EagerResult
 from celeriac.client.request import Context
-from celeriac.client.result import EagerResult
 from celeriac.errors import EncodeError
 
 

@@ -1,0 +1,119 @@
+"""The tasks that every app has, under Celery's names: what canvases are made of on the wire.
+
+`celery.chain`, `celery.group` and `celery.chord` are names in signatures; messages that call them come from old
+producers only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ChordError
+from . import current
+from .canvas import kinds
+from .canvas.signature import maybe_signature, signature
+from .definition import from_function
+from .joining import allow_join_result
+from .result import result_from_tuple
+
+if TYPE_CHECKING:
+    from .app import Celery
+
+
+def register(app: Celery) -> None:
+    """Add them to an app that is being finalized; tasks of these names that it has already stay."""
+    for name, (body, options) in _TASKS.items():
+        if name not in app._tasks:
+            from_function(app, body, name=name, **options)
+
+
+def accumulate(*args: Any, index: int | None = None, **kwargs: Any) -> Any:
+    """Its arguments, or the one at `index`: the last call of what replaces a task by a group."""
+    return args if index is None else args[index]
+
+
+def xmap(task: Any, it: Any) -> list[Any]:
+    """One result an item."""
+    call = _task(task)
+    return [call(item) for item in it]
+
+
+def xstarmap(task: Any, it: Any) -> list[Any]:
+    """One result an item, the item being the arguments."""
+    call = _task(task)
+    return [call(*item) for item in it]
+
+
+def _task(task: Any) -> Any:
+    return signature(task, app=_app()).type
+
+
+def _app() -> Any:
+    task = current.get_current_task()
+    return None if task is None else task.app
+
+
+def chunks(task: Any, it: Any, n: int) -> Any:
+    """Sends the group of which it is made."""
+    return kinds.load("chunks").apply_chunks(task, it, n, app=_app())
+
+
+def group(self: Any, tasks: Any, result: Any, group_id: str, partial_args: Any, add_to_parent: bool = True) -> Any:
+    """Sends the members."""
+    made = result_from_tuple(result, self.app)
+    with self.app.publisher.gathering():
+        for task in tasks:
+            call = maybe_signature(task, app=self.app).clone(partial_args)
+            call.apply_async(group_id=group_id, add_to_parent=False)
+    if add_to_parent:
+        self.add_trail(made)
+    return made
+
+
+def chain(*args: Any, **kwargs: Any) -> Any:
+    """Never called: a chain is its steps."""
+    raise NotImplementedError("chain is not a real task")
+
+
+def chord(self: Any, header: Any, body: Any, partial_args: Any = (), **kwargs: Any) -> Any:
+    """Sends the chord."""
+    header = kinds.load("group")([maybe_signature(task, app=self.app) for task in header], app=self.app)
+    body = maybe_signature(body, app=self.app)
+    return kinds.load("chord")(header, body, app=self.app).run(header, body, partial_args, self.app, **kwargs)
+
+
+def backend_cleanup() -> None:
+    """Results expire by themselves here: nothing is left to be done."""
+
+
+def unlock_chord(
+    self: Any, group_id: str, callback: Any, interval: float | None = None, max_retries: int | None = None,
+    result: Any = None, **kwargs: Any,
+) -> None:  # fmt: skip
+    """Of a producer whose backend cannot count: calls the body once all members have ended, looking again and again."""
+    app = self.app
+    group = app.GroupResult(group_id, [result_from_tuple(member, app) for member in result or ()])
+    if not group.ready():
+        raise self.retry(countdown=self.default_retry_delay if interval is None else interval, max_retries=max_retries)
+    callback = maybe_signature(callback, app=app)
+    with allow_join_result():
+        values = group.get(timeout=app.conf.result_chord_join_timeout, propagate=False)
+    bad = next((member for member in group._leaves() if not member.successful()), None)
+    if bad is None:
+        callback.delay(values)
+        return
+    raise ChordError(f"Dependency {bad.id} raised {bad.result!r}")
+
+
+#: Name -> (body, options).
+_TASKS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "celery.accumulate": (accumulate, {}),
+    "celery.backend_cleanup": (backend_cleanup, {}),
+    "celery.chain": (chain, {}),
+    "celery.chord": (chord, {"bind": True, "ignore_result": False}),
+    "celery.chord_unlock": (unlock_chord, {"bind": True, "max_retries": None, "ignore_result": True}),
+    "celery.chunks": (chunks, {}),
+    "celery.group": (group, {"bind": True}),
+    "celery.map": (xmap, {}),
+    "celery.starmap": (xstarmap, {}),
+}
