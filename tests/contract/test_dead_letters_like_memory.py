@@ -144,7 +144,7 @@ def _sound_keys(url: str) -> None:
     broker = RedisBroker(Opened(url, {}))
     base = broker._layout.keys(QUEUE).base
     names = ("dead", "dead:index", "dead:again", "dead:past", "dead:past:index")
-    commands = [("HKEYS" if name in ("dead", "dead:past") else "ZRANGE", base + name) for name in names]
+    commands: list[Any] = [("HKEYS" if name in ("dead", "dead:past") else "ZRANGE", base + name) for name in names]
     commands = [(*each, 0, -1) if each[0] == "ZRANGE" else each for each in commands]
     dead, index, again, past, past_index = (set(found) for found in broker._pool.run(*commands, timeout=5))
     broker.close()
