@@ -61,7 +61,7 @@ class Wards:
             self._show()
 
     def _forget_the_over(self) -> None:
-        """Limits may be far away: those of runs that are over would pile up until then, and their messages with them."""
+        """Limits may be far away: those of runs that are over would pile up until then, with their messages."""
         self._due = [entry for entry in self._due if self._running.get(entry[3]) is entry[4]]
         self._hard = [entry for entry in self._hard if self._running.get(entry[2]) is entry[3]]
         heapq.heapify(self._due)
