@@ -262,7 +262,7 @@ class MemoryBroker(DeadLetters):
         with self.lock:
             now, moved = self.clock(), 0
             for name in queues:
-                self.state.forget_dead(name, self.bounds, now)
+                self.deleted.note(self.state.forget_dead(name, self.bounds, now))
                 moved += self.state.promote(name, now, limit - moved)
                 moved += self.state.second_chances(name, now, limit - moved)
             dues = [due for name in queues for due in self.state.dues(name)]

@@ -233,7 +233,8 @@ class RedisBroker(DeadLetters):
 
     def _promote(self, queues: Sequence[str], limit: int, *, all_of_them: bool) -> tuple[int, int]:
         arguments = (min(limit, 1000), self._layout.separator, int(all_of_them), *kept(self._bounds))
-        moved, nearest = self._run(scripts.PROMOTE, self._ready_and_base(queues), *arguments)
+        moved, nearest, gone = self._run(scripts.PROMOTE, self._ready_and_base(queues), *arguments)
+        self._deleted.note(gone)
         return moved, nearest
 
     def waiter(self, queues: Sequence[str]) -> RedisWaiter:

@@ -4,7 +4,7 @@
 -- KEYS   for each queue: ready LIST, base of our own keys
 -- ARGV   1 most messages  2 separator  3 '1': all, due or not  4 most dead letters of a queue (and histories of those
 --        that were) that are kept  5 milliseconds that each is kept
--- Returns {moved, milliseconds until the next is due (-1: none is delayed)}
+-- Returns {moved, milliseconds until the next is due (-1: none is delayed), dead letters there were too many of}
 -- Called by broker.py (promote, release).
 --
 -- They queue up behind what waits already, the earliest due first, as if published now. (At the other end a message that
@@ -14,7 +14,7 @@ local room, separator = tonumber(ARGV[1]), ARGV[2]
 local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local until_ = ARGV[3] == '1' and '+inf' or string.format('%.0f', now)
-local moved, nearest = 0, -1
+local moved, nearest, gone = 0, -1, 0
 local dead = dead_letters()
 local most, kept = tonumber(ARGV[4]), tonumber(ARGV[5])
 
@@ -32,12 +32,15 @@ for k = 1, #KEYS, 2 do
     end
   end
   if ARGV[3] ~= '1' then
-    dead.trim(base, most, kept, now)
+    gone = gone + dead.trim(base, most, kept, now)
     dead.trim_past(base, most, kept, now)
     if room > 0 then
       for _, id in ipairs(call('ZRANGEBYSCORE', base .. 'dead:again', '-inf', until_, 'LIMIT', 0, room)) do
-        dead.unbury(ready, base, separator, id, 0, 'again', '', most, kept, now)
-        moved, room = moved + 1, room - 1
+        if dead.unbury(ready, base, separator, id, 0, 'again', '', most, kept, now) then
+          moved, room = moved + 1, room - 1
+        else
+          call('ZREM', base .. 'dead:again', id)
+        end
       end
     end
     local again = call('ZRANGE', base .. 'dead:again', 0, 0, 'WITHSCORES')
@@ -53,4 +56,4 @@ for k = 1, #KEYS, 2 do
   end
 end
 
-return {moved, nearest}
+return {moved, nearest, gone}
