@@ -13,7 +13,6 @@ import fcntl
 import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from hashlib import blake2b
 
 from ...errors import ImproperlyConfigured
 from ...execution.rates import Schedule, ask, charge
@@ -52,7 +51,7 @@ class RateTable:
 
     def row(self, name: str) -> int:
         """The row of this task, made if there is none. Raises: ImproperlyConfigured when the table is full."""
-        key = int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little") or 1
+        key = _key(name)
         with self._locked(0):
             for step in range(self._rows - 1):
                 row = 1 + (key + step) % (self._rows - 1)
@@ -113,6 +112,14 @@ class RateTable:
                 return False
             else:
                 return True
+
+
+def _key(name: str) -> int:
+    """64 bits of a name, never 0: FNV-1a, since importing `hashlib` would cost more than all that is hashed here."""
+    key = 0xCBF29CE484222325
+    for byte in name.encode():
+        key = (key ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    return key or 1
 
 
 class Rates:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...foundation.rate import rate
 from ..plan import Plan
-from .autoscale import LOOK, Scaling
 from .board import Board
 from .crew import Crew
-from .memory import NodeMemory
 from .process import RunnerHandle
-from .rates import RateTable
 from .upkeep import Upkeep
+
+if TYPE_CHECKING:
+    from .autoscale import Scaling
+    from .memory import NodeMemory
 
 logger = logging.getLogger("celeriac.worker")
 
@@ -28,9 +29,15 @@ class Resources:
         self._board = board
         self._upkeep = upkeep
         self._told_heavy = False
-        self._memory = NodeMemory(plan.max_memory, crew, board) if plan.max_memory else None
+        self._memory: NodeMemory | None = None
         self._scaling: Scaling | None = None
+        if plan.max_memory:
+            from .memory import NodeMemory  # what is not asked for is not loaded
+
+            self._memory = NodeMemory(plan.max_memory, crew, board)
         if plan.least:
+            from .autoscale import LOOK, Scaling
+
             self._scaling = Scaling(plan.least, plan.concurrency, plan.lanes, crew, board)
             upkeep.count_backlog(every=LOOK)
 
@@ -56,6 +63,8 @@ class Resources:
 
     def change_rates(self, changes: Iterable[tuple[str, str]]) -> None:
         """(task, limit): for all runners, those included that start later."""
+        from .rates import RateTable
+
         table = RateTable(self._board)
         for task, limit in changes:
             if task in self._plan.tasks:
