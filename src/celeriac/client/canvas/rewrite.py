@@ -89,7 +89,8 @@ def _chord_at_end(chain: Any, body: Signature) -> Any:
     steps = chain.tasks
     steps[-1] = kinds.load("chord")(steps[-1], body, app=chain._app)
     if len(steps) > 1 and kind_of(steps[-2]) == "chord":
-        steps[-2].body = steps[-2].body | steps.pop()
+        last = steps.pop()
+        steps[-1].body = steps[-1].body | last
     return chain
 
 
