@@ -128,7 +128,9 @@ def test_limits_and_terminations(stage: Stage, pool: str) -> None:
         if pool in IN_TURN:
             came_to(running[-1])
     assert [came_to(result) for result in running] == [expected for _, expected in cells.values()]
-    assert node.output().count(f"Soft time limit ({LIMIT}s) exceeded for") >= sum(e is SOFT for _, e in cells.values())
+    node.expect(
+        rf"Soft time limit \({LIMIT}s\) exceeded for", times=sum(expected is SOFT for _, expected in cells.values())
+    )
     if pool == "solo":
         _terminated_alone(stage, tasks)
         return
@@ -137,7 +139,7 @@ def test_limits_and_terminations(stage: Stage, pool: str) -> None:
     running = [tasks[name].apply_async((LONG,), time_limit=LIMIT) for name in cells]
     assert [came_to(result) for result in running] == [HARD] * 3
     assert str(running[0].result) == f"TimeLimitExceeded({LIMIT},)"
-    assert node.output().count(f"Hard time limit ({LIMIT}s) exceeded for") >= 3
+    node.expect(rf"Hard time limit \({LIMIT}s\) exceeded for", times=3)
     if beside is not None:
         assert beside.get(timeout=30) == "unharmed"
         # The process of all threads was ended for one of them: what ran beside it began anew, and nobody blamed it.

@@ -105,10 +105,11 @@ def test_what_is_revoked_never_begins(stage: Stage, tasks: ModuleType) -> None:
         node.expect(rf"Discarding revoked task: tasks\.tell\[{result.id}\]")
     node.expect(r"\(revoked by header: \{'batch': '8'\}\)")
 
-    # While the only runner holds what waits behind a long task.
+    # What the only runner had reserved behind a long task goes back, and is asked anew.
     holding = tasks.gate.delay("holds")
     behind = tasks.tell.send_many([((f"behind {n}",), {}) for n in range(20)])
     stage.noted("holds")
+    until(lambda: tasks.app.broker.count(["celery"])["celery"].in_flight == 1, what="what waits behind it is back")
     tasks.app.control.revoke([result.id for result in behind])
     (stage.folder / "gate").touch()
     holding.get(timeout=10)

@@ -40,6 +40,10 @@ class Deadlines:
 
     def look(self, handles: Iterable[RunnerHandle], now: float) -> None:
         self.soonest = math.inf
+        handles = list(handles)
+        if self._condemned:
+            here = {handle.consumer for handle in handles}
+            self._condemned = {key: most for key, most in self._condemned.items() if key[0] in here}
         for handle in handles:
             if handle.pid and not handle.killed_for:
                 self._look_at(handle, now)
@@ -64,11 +68,6 @@ class Deadlines:
         self._board.end(handle.slot, receipt, number)
         _send(handle, number)
         return True
-
-    def forget(self, consumer: str) -> None:
-        """Its process is gone."""
-        for key in [key for key in self._condemned if key[0] == consumer]:
-            del self._condemned[key]
 
     # -- parts -------------------------------------------------------------------------------------------------------
 
