@@ -26,7 +26,6 @@ from . import lifecycle, lines, loaded, orphans
 from .attendant import run_attendant
 from .options import WorkerOptions
 from .plan import GREEN
-from .reload import sources
 from .runner.start import run_runner
 from .supervisor import stacks
 from .supervisor.board import Board
@@ -88,7 +87,7 @@ class Template:
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.set_wakeup_fd(self._wakeup_there, warn_on_full_buffer=False)
         plan = msgspec.to_builtins(self._app.plan)
-        files = sources(list(sys.modules.values()), os.getcwd()) if self._app.options.reload else []
+        files = _sources() if self._app.options.reload else []
         self._line.say("hello", plan=plan, warning=self._warning(), files=files)
         self._app.preload()  # while the supervisor opens its own broker; a fork then finds it imported
         gc.collect()
@@ -199,6 +198,13 @@ def burden() -> list[str]:
     if sockets > 0:
         found.append(f"{sockets} open socket(s)")
     return found
+
+
+def _sources() -> list[str]:
+    """The app's own source files, for `--reload`."""
+    from .reload import sources
+
+    return sources(list(sys.modules.values()), os.getcwd())
 
 
 def _is_link(fd: str) -> bool:

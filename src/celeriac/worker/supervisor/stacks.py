@@ -19,7 +19,7 @@ from fcntl import F_GETFL, F_SETFL, fcntl
 logger = logging.getLogger("celeriac.worker")
 
 #: Seconds that a process has to answer, and that an answer must not have grown for to be whole.
-ANSWER, WHOLE = 1.0, 0.05
+ANSWER, WHOLE = 5.0, 0.2
 
 #: The name and the id of a process.
 Who = tuple[str, int]
