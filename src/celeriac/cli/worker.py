@@ -129,7 +129,7 @@ def _umask(value: str) -> str:
 @ignored("--without-mingle", flag=True)
 @ignored("--without-heartbeat", flag=True)
 @ignored("--heartbeat-interval", type=int)
-@refused("-S", "--statedb", why=f"{_LATER}, with revoked tasks kept in the broker")
+@ignored("-S", "--statedb", type=str)
 @refused("-B", "--beat", flag=True, why=f"{_LATER}, with the scheduler")
 @refused("-s", "--schedule-filename", "--schedule", why=f"{_LATER}, with the scheduler")
 @refused("--scheduler", why=f"{_LATER}, with the scheduler")

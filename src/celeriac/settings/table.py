@@ -225,7 +225,7 @@ _TASK = (
 
 _WORKER = (
     Setting("worker_agent", "str", None, "Class of an agent to start with the worker."),
-    Setting("worker_autoscaler", "str", "celery.worker.autoscale:Autoscaler", "Class that scales the pool."),
+    Setting("worker_autoscaler", "str", "celery.worker.autoscale:Autoscaler", "No effect here: see worker_autoscale."),
     Setting("worker_cancel_long_running_tasks_on_connection_loss", "bool", False, "A lost broker cancels them."),
     Setting("worker_soft_shutdown_timeout", "float", 0.0, "Grace for running tasks before a cold shutdown."),
     Setting("worker_enable_soft_shutdown_on_idle", "bool", False, "The same while nothing runs."),
@@ -254,7 +254,7 @@ _WORKER = (
     Setting("worker_redirect_stdouts", "bool", True, "What tasks print goes to the log."),
     Setting("worker_redirect_stdouts_level", "str", "WARNING", "At this level."),
     Setting("worker_send_task_events", "bool", False, "Workers send events about tasks."),
-    Setting("worker_state_db", "str", None, "File that remembers revoked tasks."),
+    Setting("worker_state_db", "str", None, "No effect here: the broker remembers revoked tasks."),
     Setting("worker_task_log_datefmt", "str", None, "Format of the times in the log lines of tasks."),
     Setting("worker_task_log_format", "str", _TASK_FORMAT, "Format of the log lines of tasks."),
     Setting("worker_timer", "str", None, "Class of the timer."),
