@@ -16,6 +16,7 @@ from ..errors import CeleriacError, ImproperlyConfigured
 from ..execution import limits
 from ..execution.follow_up import takes_three
 from ..foundation import home, identifiers, loading
+from ..foundation.rate import rate
 from ..foundation.tracebacks import users_part
 from . import lifecycle
 from .logging_setup import set_up
@@ -89,6 +90,7 @@ def plan_of(app: Celery, options: WorkerOptions) -> Plan:
     """What the rest of the node must know."""
     conf = app.conf
     pool, processes, lanes, least = _slots(app, options)
+    _check_rates(app)
     limits.check(pool, conf, app.tasks.values())
     return Plan(
         name=app.main or "__main__",
@@ -153,6 +155,15 @@ def _count(wanted: Any) -> int:
     if not text.isdigit():
         raise ImproperlyConfigured(f"worker_concurrency is {wanted!r}: give a number or 'auto'")
     return int(text) or processors()
+
+
+def _check_rates(app: Celery) -> None:
+    """Here, where it ends the start: a runner could only end itself. Raises: ImproperlyConfigured."""
+    for name, task in app.tasks.items():
+        try:
+            rate(task.rate_limit)
+        except ImproperlyConfigured as error:
+            raise ImproperlyConfigured(f"task {name}: {error}") from None
 
 
 def _reserved(conf: Any, lanes: int) -> int:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from celeriac import Celery
 from celeriac.errors import ImproperlyConfigured
+from celeriac.worker.loaded import plan_of
+from celeriac.worker.options import WorkerOptions
 from celeriac.worker.size import autoscale_of, size
 from celeriac.worker.supervisor.autoscale import Autoscaler, run_time
 from celeriac.worker.supervisor.board import Board
@@ -87,3 +90,10 @@ def test_rates_are_shared_by_all_who_see_the_board_and_changed_for_all() -> None
     assert "a" not in here.limited
     assert "a" not in Rates(RateTable(board), {"a": "1/s"}).limited
     board.close()
+
+
+def test_a_rate_limit_that_is_none_ends_the_start_and_names_its_task() -> None:
+    app = Celery("proj", broker="memory://", set_as_current=False)
+    app.task(name="proj.often", rate_limit="10/d", shared=False)(print)
+    with pytest.raises(ImproperlyConfigured, match=r"proj\.often: '10/d' is no rate limit"):
+        plan_of(app, WorkerOptions(app="proj"))
