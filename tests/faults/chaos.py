@@ -17,7 +17,7 @@ from tests.processes import until
 #: Run times in seconds, and how many of each go out together.
 LOAD = ((0.0, 40), (0.005, 10), (0.5, 1))
 #: Seconds between two such sendings, and how many tasks may wait before the sender does.
-EVERY, BACKLOG = 0.1, 300
+EVERY, BACKLOG = 0.1, 150
 #: Deaths that convict a task: here they come so thick that three of them say nothing about what ran.
 STRIKES = 1000
 
@@ -40,7 +40,7 @@ class Chaos:
         self._sender.start()
         try:
             for kind in kinds:
-                end = time.monotonic() + self._world.rng.uniform(0.1, 1.0)
+                end = time.monotonic() + self._world.rng.uniform(0.1, 0.6)
                 until(lambda end=end: time.monotonic() > end, within=10)  # type: ignore[misc]
                 print(f"{time.monotonic():.1f} {kind}")
                 known[kind]()

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from celeriac import Celery
+from celeriac.result import allow_join_result
 
 app = Celery("citizens", broker=os.environ["FAULT_BROKER"], backend=os.environ["FAULT_BACKEND"])
 app.conf.worker_lease = 3.0
@@ -232,10 +233,11 @@ _LEFT: list[Any] = []
 
 @app.task
 def forks_and_calls() -> list[str]:
-    """The child sends a task and returns from the body; the parent says which."""
+    """The child calls a task, waits for its result and returns from the body; the parent says what came."""
     reading, writing = os.pipe()
     if os.fork() == 0:
-        os.write(writing, ordinary.delay(21).id.encode())
+        with allow_join_result():
+            os.write(writing, str(ordinary.delay(21).get(timeout=10)).encode())
         return ["the child's"]
     os.close(writing)
     with open(reading, encoding="ascii") as pipe:

@@ -58,7 +58,7 @@ def test_chaos(
         blows = Blows(world, kept, server=server, proxies=proxies, lanes=kind.lanes)
         known = list(blows.kinds())
         quick = [name for name in known if name not in SLOW]
-        dealt = [*world.rng.choices(quick, k=2), world.rng.choice([name for name in known if name in SLOW])]
+        dealt = [world.rng.choice(quick), world.rng.choice([name for name in known if name in SLOW])]
         world.rng.shuffle(dealt)
         chaos = Chaos(world, blows)
         chaos.play(dealt)
