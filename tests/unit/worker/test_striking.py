@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from celeriac import Celery
 from celeriac.brokers.base import Delivery
 from celeriac.client.request import Context
 from celeriac.errors import SoftTimeLimitExceeded
