@@ -159,7 +159,9 @@ CANVASES: dict[str, Callable[[Side], Any]] = {
     "task, group, task, group, task": lambda s: (
         s.add.s(1, 1) | s.group(s.add.s(1), s.add.s(2)) | s.total.s() | s.group(s.add.s(3), s.add.s(4)) | s.total.s()
     ).delay(),
-    "chord in chain": lambda s: s.chain(s.add.s(1, 1), s.chord([s.add.s(1), s.add.s(2)], s.total.s()), s.add.s(9)).delay(),
+    "chord in chain": lambda s: (
+        s.chain(s.add.s(1, 1), s.chord([s.add.s(1), s.add.s(2)], s.total.s()), s.add.s(9)).delay()
+    ),
     "chord of chains": lambda s: s.chord([s.add.s(1, 1) | s.add.s(2), s.add.s(3, 3)], s.total.s() | s.add.s(1)).delay(),
     "chord in chord": lambda s: s.chord(
         [s.chord([s.add.s(1, 1), s.add.s(2, 2)], s.total.s()), s.add.s(3, 3)], s.total.s()
@@ -168,7 +170,9 @@ CANVASES: dict[str, Callable[[Side], Any]] = {
     "chord then chord": lambda s: (
         s.chord([s.add.s(1, 1), s.add.s(2, 2)], s.total.s()) | s.chord([s.add.s(1), s.add.s(2)], s.total.s())
     ).delay(),
-    "chord with a group as body": lambda s: s.chord([s.add.s(1, 1), s.add.s(2)], s.group(s.total.s(), s.total.s())).delay(),
+    "chord with a group as body": lambda s: (
+        s.chord([s.add.s(1, 1), s.add.s(2)], s.group(s.total.s(), s.total.s())).delay()
+    ),
     "groups in the chord's chains": lambda s: s.chord(
         [s.add.s(1, 1) | s.group(s.add.s(1), s.add.s(2)), s.add.s(4, 4)], s.total.s()
     ).delay(),

@@ -81,12 +81,12 @@ class Members:
     def grow(self, group_id: str, more: int) -> None:
         self._sets.setdefault(group_id, _MemberSet()).size += more
 
-    def count(self, group_id: str, part: Part) -> bool:
-        """Add it. Whether that has made the group complete: true once."""
-        kept = self._sets.setdefault(group_id, _MemberSet())
-        if part.task_id in kept.parts:
+    def count(self, member: Any) -> bool:
+        """Add a `brokers.base.Member`. Whether that has made the group complete: true once."""
+        kept = self._sets.setdefault(member.group_id, _MemberSet())
+        if member.task_id in kept.parts:
             return False
-        kept.parts[part.task_id] = part
+        kept.parts[member.task_id] = Part(member.task_id, member.index, member.document)
         return len(kept.parts) == kept.size
 
     def parts(self, group_id: str) -> list[Part]:

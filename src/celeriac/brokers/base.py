@@ -83,6 +83,20 @@ class Verdict(IntEnum):
     DEAD = 3
 
 
+class Member(Struct, frozen=True):
+    """A member of a chord that has ended, to be counted in the step that settles it (`backends.base.Counting`)."""
+
+    group_id: str
+    #: By which it is counted once, however often it is delivered.
+    task_id: str
+    #: Its place among the members.
+    index: int
+    #: Its result document, final.
+    document: bytes
+    #: Published in the same step if this one completes the group.
+    fire: Outgoing
+
+
 class Settlement(Struct, frozen=True):
     """The end of a delivery: verdict, result to store and messages to publish, all or nothing where `joined`.
 
@@ -93,6 +107,10 @@ class Settlement(Struct, frozen=True):
     verdict: Verdict = Verdict.DONE
     record: Record | None = None
     follow_ups: tuple[Outgoing, ...] = ()
+    #: Only where the engine counts: members of chords that end with this delivery, and results of tasks that will not
+    #: run because of it.
+    members: tuple[Member, ...] = ()
+    also: tuple[Record, ...] = ()
     #: PUT_OFF: not before this instant, seconds since the epoch by the server's clock.
     due: float = 0.0
     #: REQUEUE: where to, and with how many strikes. READY goes to the end that is taken next; what is ready or put off

@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ChordError
+from ..states import SUCCESS
 from . import current
-from .canvas import kinds
-from .canvas.signature import maybe_signature, signature
+from .canvas import counting, kinds
+from .canvas.identities import derived_from
+from .canvas.signature import as_list, maybe_signature, signature
 from .definition import from_function
 from .joining import allow_join_result
 from .result import result_from_tuple
@@ -105,8 +107,37 @@ def unlock_chord(
     raise ChordError(f"Dependency {bad.id} raised {bad.result!r}")
 
 
+def chord_body(self: Any, group_id: str, body: Any) -> None:
+    """All members of a chord have ended: calls the body with their results, or ends it with the error of one."""
+    app, request = self.app, self.request
+    body = maybe_signature(body, app=app)
+    values, error = parts_of(app, group_id)
+    if error is None:
+        with derived_from(f"{group_id}:body"), app.publisher.gathering(hold=True) as gathered:
+            body.apply_async((values,), root_id=request.root_id, parent_id=request.parent_id)
+        request.follow_ups.extend(gathered.messages)
+        return
+    # From here on this run is the body's: its results, errbacks, and members of chords around it end with the error.
+    request.chain, request.errbacks, request.id = [body], as_list(body.options.get("link_error")), body.id or request.id
+    raise error
+
+
+def parts_of(app: Any, group_id: str) -> tuple[list[Any], ChordError | None]:
+    """The results of a chord's members, in order; and the error that the first of those that failed means."""
+    values, failed = [], None
+    for part in counting.require(app).parts(group_id):
+        result = app.AsyncResult(part.task_id)
+        meta = result._take(part.document)
+        values.append(meta["result"])
+        if failed is None and meta["status"] != SUCCESS:
+            failed = ChordError(f"Dependency {part.task_id} raised {meta['result']!r}")
+            failed.__cause__ = meta["result"] if isinstance(meta["result"], BaseException) else None
+    return values, failed
+
+
 #: Name -> (body, options).
 _TASKS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "celeriac.chord_body": (chord_body, {"bind": True, "ignore_result": True, "acks_late": True}),
     "celery.accumulate": (accumulate, {}),
     "celery.backend_cleanup": (backend_cleanup, {}),
     "celery.chain": (chain, {}),

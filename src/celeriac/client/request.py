@@ -75,6 +75,8 @@ class Context:
     _follow_ups: list[Outgoing] | None = None
     _children: list[AsyncResult[Any]] | None = None
     _protected = 0
+    #: `Task.replace` has put another call in its place, which ends for it.
+    _replaced = False
     #: Set by `retry(max_retries=...)`, so that an automatic retry behind it keeps to the same limit.
     _max_retries_override: int | None = None
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from msgspec import Struct
 
 from ..brokers.base import Delivery, Settlement, Shelf, Verdict
+from ..client.canvas import kinds
 from ..client.request import Context
 from ..errors import (
     CeleriacError,
@@ -96,7 +97,10 @@ class Admission:
         limits: Limits = NO_LIMITS,
         chances: tuple[float, int] = (0.0, 0),
         rates: Rates | None = None,
+        counts: bool = False,
     ) -> None:
+        #: The engine counts members of chords.
+        self._counts = counts
         #: Which tasks may not start at any time; None: none of this worker.
         self._rates = rates
         #: In how many seconds, and how often, what no worker knows yet is tried again: it may be about to be deployed.
@@ -144,7 +148,7 @@ class Admission:
             return Settlement(delivery, Verdict.PUT_OFF, due=due)
         args, kwargs, embed = protocol2.read_body(message, self._accept)
         if embed["chord"] or embed["chain"] or embed["callbacks"] or embed["errbacks"]:
-            _check_canvas(embed)
+            _check_canvas(embed, self._counts)
         request = Context.from_message(
             message, args, kwargs, embed, hostname=self._hostname, redelivered=delivery.strikes > 0
         )
@@ -212,15 +216,26 @@ class Admission:
         )  # fmt: skip
 
 
-def _check_canvas(embed: protocol2.Embed) -> None:
-    """Raises: UnsupportedMessage for what would be lost on the way, before anything has run."""
-    if embed["chord"]:
-        raise UnsupportedMessage("it is a member of a chord, which this version cannot count")
+def _check_canvas(embed: protocol2.Embed, counts: bool) -> None:
+    """Raises: UnsupportedMessage for what would be lost on the way, before anything has run. `counts`: the engine
+    counts members of chords."""
+    if embed["chord"] and not counts:
+        raise UnsupportedMessage("it is a member of a chord, which this engine cannot count yet")
     for role in ("callbacks", "errbacks", "chain"):
         for signature in embed[role] or ():
-            kind = signature.get("subtask_type")
-            if kind:
-                raise UnsupportedMessage(f"a {kind} among its {role} cannot be called by this version")
+            _check_kind(signature, role, counts)
+
+
+def _check_kind(signature: Mapping[str, Any], role: str, counts: bool) -> None:
+    kind = signature.get("subtask_type")
+    if not kind:
+        return
+    if kind == "chord" and not counts:
+        raise UnsupportedMessage(f"a chord among its {role} cannot be counted yet by this engine")
+    kinds.load(kind)  # one that nobody knows, or a stock client's own
+    kwargs = signature.get("kwargs") or {}
+    for member in kwargs.get("tasks") or ():
+        _check_kind(member, role, counts)
 
 
 def _text(value: object) -> str:

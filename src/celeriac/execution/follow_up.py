@@ -1,17 +1,19 @@
-"""Follow-ups: the messages that an outcome causes - callbacks and the next link of a chain, or errbacks. They are made
-here and published by the settlement. Their ids are derived from the task's, so that a run repeated after a crash causes
-the same messages again and not others."""
+"""Follow-ups: the messages that an outcome causes - callbacks and the next link of a chain, or errbacks, each of which
+may be a canvas. They are made here and published by the settlement. Their ids are derived from the task's, so that a
+run repeated after a crash causes the same messages again and not others."""
 
 from __future__ import annotations
 
 import inspect
 import uuid
 from collections.abc import Callable, Container, Mapping
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from ..brokers.base import Outgoing
 from ..client import calling
 from ..client import options as call_options
+from ..client.canvas.identities import derived_from
 from ..client.canvas.signature import Signature
 from ..client.request import Context
 
@@ -20,17 +22,39 @@ if TYPE_CHECKING:
 
 _NAMESPACE = uuid.UUID("5e1e71ac-0000-4000-8000-000000000001")
 
-#: (message, its task's id)
-Caused = tuple[Outgoing, str]
+#: (message, its task's id; None where that is told by the trail of the run)
+Caused = tuple[Outgoing, str | None]
 
 
 def on_success(app: Celery, request: Context, value: Any) -> list[Caused]:
     """Callbacks with the value, and the next link of the chain with the rest of it. Raises: EncodeError."""
-    caused = [_call(app, request, spec, (value,), f"callback:{n}") for n, spec in enumerate(request.callbacks or ())]
+    caused: list[Caused] = []
+    for n, spec in enumerate(request.callbacks or ()):
+        caused += _caused(app, request, spec, (value,), f"callback:{n}")
     chain = list(request.chain or ())
     if chain:
-        caused.append(_call(app, request, chain.pop(), (value,), "chain", chain=chain))
+        caused += _caused(app, request, chain.pop(), (value,), "chain", chain=chain)
     return caused
+
+
+def _caused(
+    app: Celery, request: Context, spec: Mapping[str, Any], args: tuple[Any, ...], role: str, **options: Any
+) -> list[Caused]:
+    if not spec.get("subtask_type"):
+        return [_call(app, request, spec, args, role, **options)]
+    if (request.delivery_info or {}).get("priority") is not None and app.conf.task_inherit_parent_priority:
+        options["priority"] = request.delivery_info["priority"]  # type: ignore[index]
+    return [(message, None) for message in sent(app, request, spec, args, role, **options)]
+
+
+def sent(
+    app: Celery, request: Context, spec: Mapping[str, Any], args: tuple[Any, ...], role: str, **options: Any
+) -> list[Outgoing]:
+    """The messages that sending a canvas comes to, none of them sent."""
+    signature = Signature.from_dict(deepcopy(dict(spec)), app=app)
+    with derived_from(f"{request.id}:{role}"), app.publisher.gathering(hold=True) as gathered:
+        signature.apply_async(args, root_id=request.root_id or request.id, parent_id=request.id, **options)
+    return gathered.messages
 
 
 def on_failure(
@@ -49,7 +73,7 @@ def on_failure(
         if task is not None and takes_three(task) and not signature.args:
             calls.append(_new_style(task, signature, request, error, traceback))
         else:
-            messages.append(_call(app, request, spec, (request.id,), f"errback:{n}")[0])
+            messages += [message for message, _ in _caused(app, request, spec, (request.id,), f"errback:{n}")]
     return messages, calls
 
 

@@ -10,9 +10,10 @@ from msgspec import Struct, structs
 
 from ..brokers.base import Outgoing, Settlement, Shelf, Verdict
 from ..client.request import Context
-from ..errors import Reject, TaskRevokedError, TimeLimitExceeded
+from ..errors import Ignore, Reject, TaskRevokedError, TimeLimitExceeded
 from ..signals import task_internal_error
-from . import follow_up, telling
+from ..wire.message import Record
+from . import follow_up, members, telling
 from .admission import Admitted
 from .outcome import Failure, Outcome, Rejected, Retried, Revoked, Success, traceback_text
 from .records import Records
@@ -37,8 +38,10 @@ class Settled(Struct, frozen=True):
 class Settling:
     """Makes settlements for the tasks of one app."""
 
-    def __init__(self, app: Celery, records: Records) -> None:
+    def __init__(self, app: Celery, records: Records, counts: bool = False) -> None:
         self._app = app
+        #: The engine counts members of chords.
+        self._counts = counts
         self.records = records
 
     def settle(self, work: Admitted, outcome: Outcome) -> Settled:
@@ -63,7 +66,12 @@ class Settling:
             return self._rejected(work, outcome)
         if isinstance(outcome, Revoked):
             return self._revoked(work, outcome)
-        return _done(work, outcome, None, ())
+        settled = _done(work, outcome, None, ())
+        if work.request.chord and not work.request._replaced:
+            # Ignored: nothing is stored of it, and still its chord must end.
+            error = Ignore("a member of the chord was ignored")
+            return self._counted(work.request, settled, self.records.failure(work.request, error, None), error)
+        return settled
 
     def _success(self, work: Admitted, outcome: Success) -> Settled:
         request = work.request
@@ -73,13 +81,29 @@ class Settling:
             if request.callbacks or request.chain:
                 caused = follow_up.on_success(self._app, request, outcome.value)
                 messages = tuple(outgoing for outgoing, _ in caused)
-                children = [[[task_id, None], None] for _, task_id in caused]
+                children = [[[task_id, None], None] for _, task_id in caused if task_id is not None]
             record = None
-            if not request.ignores_result(work.task.ignore_result):
+            if request.chord or not request.ignores_result(work.task.ignore_result):
                 record = self.records.success(request, outcome.value, children)
         except Exception as error:  # EncodeError mostly; a value may run any code when it is written
             return self._failed(work, Failure(error, traceback_text(error, __file__)))
-        return _done(work, outcome, record, messages)
+        settled = _done(work, outcome, record, messages)
+        return self._counted(request, settled, record) if request.chord else settled
+
+    def _counted(
+        self, request: Context, settled: Settled, record: Record | None, error: BaseException | None = None,
+        traceback: str | None = None,
+    ) -> Settled:  # fmt: skip
+        """The same, with what ends beside the run: its part of a chord, and what cannot run because it has failed."""
+        if not self._counts or settled.settlement is None:
+            return settled
+        ended = members.member(self._app, request, record)
+        also: list[Record] = []
+        if error is not None and request.chain:
+            also, more = members.casualties(self._app, self.records, request, error, traceback)
+            ended = (*ended, *more)
+        settlement = structs.replace(settled.settlement, members=ended, also=tuple(also))
+        return Settled(settlement, settled.outcome, settled.calls)
 
     def _failed(self, work: Admitted, outcome: Failure) -> Settled:
         """Acknowledged, unless the task's options say otherwise (docs/acknowledgement.md)."""
@@ -119,7 +143,8 @@ class Settling:
     def _failure(self, work: Admitted, outcome: Failure) -> Settled:
         request, task = work.request, work.task
         record = None
-        if not request.ignores_result(task.ignore_result) or task.store_errors_even_if_ignored:
+        kept = not request.ignores_result(task.ignore_result) or task.store_errors_even_if_ignored
+        if kept or request.chord:
             record = self.records.failure(request, outcome.error, outcome.traceback or None)
         messages: list[Outgoing] = []
         calls: list[Callable[[], Any]] = []
@@ -128,7 +153,10 @@ class Settling:
                 messages, calls = follow_up.on_failure(self._app, request, outcome.error, outcome.traceback)
             except Exception:  # whatever stands in the message: the failure itself is stored all the same
                 logger.exception("Task %s[%s]: its errbacks cannot be called", task.name, request.id)
-        return _done(work, outcome, record, tuple(messages), tuple(calls))
+        settled = _done(work, outcome, record, tuple(messages), tuple(calls))
+        if request.chord or request.chain:
+            return self._counted(request, settled, record, outcome.error, outcome.traceback or None)
+        return settled
 
     def _set_aside(self, work: Admitted, outcome: Outcome, error: Exception) -> Settled:
         """A dead letter, with a result of the bare minimum."""
@@ -142,7 +170,7 @@ class Settling:
                 logger.exception("Task %s[%s]: not even its failure can be stored", task, task_id)
         if work.acknowledged:
             return Settled(None if record is None else Settlement(None, Verdict.DONE, record), outcome)
-        detail = f"it ran, and its outcome could not be settled: {type(error).__name__}: {error}"
+        detail = f"it ran, and its outcome could not be settled: {_detail(error)}"
         verdict = Settlement(
             work.delivery, Verdict.DEAD, record=record, reason="unsettled", detail=detail, task=task, task_id=task_id
         )
@@ -157,9 +185,10 @@ class Settling:
 
     def _revoked(self, work: Admitted, outcome: Revoked) -> Settled:
         record = None
-        if not work.request.ignores_result(work.task.ignore_result):
-            record = self.records.revoked(work.request, TaskRevokedError("terminated"))
-        return _done(work, outcome, record, ())
+        error = TaskRevokedError("terminated")
+        if work.request.chord or not work.request.ignores_result(work.task.ignore_result):
+            record = self.records.revoked(work.request, error)
+        return self._counted(work.request, _done(work, outcome, record, ()), record, error)
 
     def _rejected(self, work: Admitted, outcome: Rejected) -> Settled:
         delivery = work.delivery
@@ -181,8 +210,10 @@ class Settling:
             Verdict.DEAD,
             record=failed.settlement.record,
             follow_ups=failed.settlement.follow_ups,
+            members=failed.settlement.members,
+            also=failed.settlement.also,
             reason="rejected",
-            detail=str(outcome.reason),
+            detail=_bounded(str(outcome.reason)),
             again_after=after,
             again_most=often,
             task=work.task.name,

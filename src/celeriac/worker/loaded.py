@@ -97,7 +97,7 @@ def plan_of(app: Celery, options: WorkerOptions) -> Plan:
         broker=_resolved(app.broker_url, app.main_file),
         backend=None if app.backend_url is None else _resolved(app.backend_url, app.main_file),
         queues=_queues(app, options),
-        tasks=tuple(sorted(name for name in app.tasks if not name.startswith("celery."))),
+        tasks=tuple(sorted(name for name in app.tasks if not name.startswith(("celery.", "celeriac.")))),
         warnings=tuple(not_done(app)),
         pool=pool,
         processes=processes,

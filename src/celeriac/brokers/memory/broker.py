@@ -19,6 +19,7 @@ from ..base import (
     Capabilities,
     Counts,
     Delivery,
+    Member,
     Opened,
     Outgoing,
     Settlement,
@@ -71,7 +72,7 @@ class MemoryConsumer:
         put = self._broker.put
         refused = []
         for settlement in settlements:
-            done, gone = state.settle(self.name, settlement, put, now, self._broker.bounds)
+            done, gone = state.settle(self.name, settlement, put, now, self._broker.bounds, self._broker.tally)
             self._broker.deleted.note(gone)
             if not done and settlement.delivery is not None:
                 refused.append(settlement.delivery.receipt)
@@ -171,6 +172,8 @@ class MemoryBroker(DeadLetters):
         self.state = self._space.store("queues", Queues)
         #: Stores a record in the joined backend.
         self.put: Callable[[Record], None] | None = None
+        #: Counts a member of a chord there; true where that completes it.
+        self.tally: Callable[[Member], bool] | None = None
 
     def open(self) -> None:
         """Nothing to connect to."""
@@ -179,7 +182,8 @@ class MemoryBroker(DeadLetters):
         """Nothing to release: the queues stay with the process."""
 
     def join(self, identity: tuple[str, Any], location: Mapping[str, Any]) -> bool:
-        self.put = location["put"] if identity == ("memory", self._space.name) else None
+        mine = identity == ("memory", self._space.name)
+        self.put, self.tally = (location["put"], location["count"]) if mine else (None, None)
         return self.put is not None
 
     def declare(self, queues: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from ...foundation.identifiers import uuid4_text
 from ...wire import envelope
 from ...wire.message import Record
 from .. import history, overflow
-from ..base import DeadLetter, Delivery, Outgoing, Settlement, Shelf, Verdict
+from ..base import DeadLetter, Delivery, Member, Outgoing, Settlement, Shelf, Verdict
 from ..bounds import Bounds
 from .revoked import Revoked
 
@@ -161,7 +161,13 @@ class Queues:
     # -- settling -----------------------------------------------------------------------------------------------
 
     def settle(
-        self, consumer: str, settlement: Settlement, put: Callable[[Record], None] | None, now: float, bounds: Bounds
+        self,
+        consumer: str,
+        settlement: Settlement,
+        put: Callable[[Record], None] | None,
+        now: float,
+        bounds: Bounds,
+        count: Callable[[Member], bool] | None = None,
     ) -> tuple[bool, int]:
         """(False, 0), with nothing done, if the delivery is no longer this consumer's; else True, and how many dead
         letters had to go."""
@@ -171,9 +177,12 @@ class Queues:
             if found is None:
                 return False, 0
             gone = self._apply(consumer, settlement, *found, now, bounds)
-        if settlement.record is not None and put is not None:
-            put(settlement.record)
+        if put is not None:
+            for record in settlement.also if settlement.record is None else (settlement.record, *settlement.also):
+                put(record)
         self.publish(settlement.follow_ups)
+        if count is not None:
+            self.publish([member.fire for member in settlement.members if count(member)])
         return True, gone
 
     def _apply(

@@ -12,8 +12,16 @@ from .signature import as_list, kind_of, signature
 
 
 def replace(task: Any, sig: Any) -> Any:
-    """`Task.replace`, which documents it."""
+    """`Task.replace`, which documents it. In a worker the ids that are given here are derived from the run's: repeated
+    after a crash, it puts the same calls in its place."""
     request = task.request
+    if request.is_eager:
+        return _replaced(task, request, sig)
+    with derived_from(f"{request.id}:replaced:{request.retries}"):
+        return _replaced(task, request, sig)
+
+
+def _replaced(task: Any, request: Any, sig: Any) -> Any:
     if "chord" in sig.options:
         raise ImproperlyConfigured("A signature replacing a task must not be part of a chord")
     if kind_of(sig) == "chain" and not sig.tasks:
@@ -60,9 +68,10 @@ def finish(task: Any, sig: Any) -> Any:
     if request.is_eager:
         return sig.apply().get()
     publisher = task.app.publisher
-    with derived_from(f"{request.id}:replaced:{request.retries}"), publisher.gathering(hold=True) as gathered:
+    with publisher.gathering(hold=True) as gathered:
         sig.delay()
     request.follow_ups.extend(gathered.messages)
+    request._replaced = True
     raise Ignore("Replaced by new task")
 
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import kinds, rewrite
+from . import counting, kinds, rewrite
 from .signature import Signature, as_list, kind_of
 
 if TYPE_CHECKING:
@@ -156,6 +156,8 @@ class _Walk:
         self._results.append(result)
         self._behind, self._orphan = step, result
         if kind_of(step) == "chord":
+            if self._clone:  # it is to be sent, even if not from here
+                counting.require(self._app)
             while self._orphan.parent:  # the chord begins with its header
                 self._orphan = self._orphan.parent
 

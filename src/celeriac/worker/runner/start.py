@@ -37,7 +37,7 @@ from .read_ahead import ReadAhead
 from .runner import Runner
 
 if TYPE_CHECKING:
-    from ...backends.base import Backend
+    from ...backends.base import Backend, Counting
     from ...brokers.base import Broker
     from ..loaded import Loaded
     from ..plan import Plan
@@ -107,9 +107,10 @@ def _parts(loaded: Loaded, line: Line, board: Board, consumer: str) -> Parts:
     broker, backend, joined = connect(app)
     apart = None if joined else backend
     records = Records(app, _now, kept=backend is not None)
+    counts = joined and isinstance(backend, Counting)
     sender = SignalSender(loaded.hostname, app)
     limits = default_limits(app.conf)
-    tracer = Tracer(Settling(app, records), backend)
+    tracer = Tracer(Settling(app, records, counts), backend)
     return Parts(
         settler=lambda: Settler(broker.consumer(consumer, plan.queues), apart),
         admission=Admission(
@@ -122,6 +123,7 @@ def _parts(loaded: Loaded, line: Line, board: Board, consumer: str) -> Parts:
             limits,
             chances(app.conf.task_dead_letter_requeue_after, app.conf.task_dead_letter_max_requeues),
             rates_of(app, board),
+            counts,
         ),
         tracer=tracer,
         mourn=Mourner(app, tracer, accepted(app), loaded.hostname).mourn,

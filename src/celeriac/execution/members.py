@@ -1,0 +1,90 @@
+"""Chords: what ends with a run. A member that has ended is counted in the step that settles it, whatever its end; and
+what can never run because of a failure - the rest of a chain, the body of a chord - ends with that failure.
+
+It decides and makes values; engines count (`backends.base.Counting`).
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..brokers.base import Member, Outgoing
+from ..client import calling
+from ..client import options as call_options
+from ..client.request import Context
+from ..wire.message import Record
+from .records import Records
+
+if TYPE_CHECKING:
+    from ..client.app import Celery
+
+#: The built-in task that calls a chord's body once its members have ended.
+FIRES = "celeriac.chord_body"
+
+_NAMESPACE = uuid.UUID("5e1e71ac-0000-4000-8000-000000000003")
+
+
+def member(app: Celery, request: Context, record: Record | None) -> tuple[Member, ...]:
+    """The run as a member of its chord, if it is one; `record` is its end."""
+    if not request.chord or not request.group or record is None:
+        return ()
+    index = request.group_index or 0
+    return (
+        Member(
+            request.group, request.id or "", index, record.document, _fire(app, request, request.group, request.chord)
+        ),
+    )
+
+
+def casualties(
+    app: Celery, records: Records, request: Context, error: BaseException, traceback: str | None
+) -> tuple[list[Record], list[Member]]:
+    """What the rest of the chain of a run ends with, now that it has failed: results, and members to be counted."""
+    stored: list[Record] = []
+    counted: list[Member] = []
+    for options in _ends(request.chain or ()):
+        if not options.get("task_id"):
+            continue  # nobody was given an id to wait for
+        end = Context(
+            id=options["task_id"], group=options.get("group_id"), group_index=options.get("group_index"),
+            chord=options.get("chord"), root_id=request.root_id, parent_id=request.id, children=None,
+        )  # fmt: skip
+        record = records.failure(end, error, traceback)
+        if record is not None:
+            stored.append(record)
+            counted += member(app, end, record)
+    return stored, counted
+
+
+def _ends(specs: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The options of every call that would have been made: of a chord its members too, which are counted for nothing,
+    since its body ends by itself."""
+    for spec in specs:
+        kind, kwargs = spec.get("subtask_type"), spec.get("kwargs") or {}
+        if kind in ("chain", "group"):
+            yield from _ends(kwargs.get("tasks") or ())
+        elif kind == "chord":
+            header = kwargs.get("header") or ()
+            members = (header.get("kwargs") or {}).get("tasks") or () if isinstance(header, Mapping) else header
+            yield from ({**options, "chord": None} for options in _ends(members))
+            yield from _ends([kwargs["body"]] if kwargs.get("body") else ())
+        else:
+            yield spec.get("options") or {}
+
+
+def _fire(app: Celery, request: Context, group_id: str, body: Mapping[str, Any]) -> Outgoing:
+    """The message that has the body called. Its id is the group's own: whichever member completes it sends the same."""
+    options = body.get("options") or {}
+    said = {
+        "task_id": str(uuid.uuid5(_NAMESPACE, group_id)),
+        "root_id": request.root_id or request.id,
+        "parent_id": request.id,
+        "priority": options.get("priority"),
+        "queue": options.get("queue"),
+        "ignore_result": True,
+    }
+    task = app.tasks[FIRES]
+    merged = call_options.read({k: v for k, v in said.items() if v is not None}, calling.defaults(task))
+    return app.publisher.prepare(FIRES, (group_id, dict(body)), {}, merged, inherit=False)
