@@ -21,6 +21,7 @@ from ...execution.revocations import Revocations
 from ..exits import RECYCLED
 from ..lines import Line, on_line
 from ..settler import Settler
+from .commanded import Commanded
 from .drought import Drought
 from .ends import Ends
 from .lanes.base import Lanes
@@ -43,7 +44,7 @@ _UNCHECKED = 0.2
 _UNSURE = 0.005
 
 
-class ManyRunner:
+class ManyRunner(Commanded):
     """`serve` until told to stop, fenced, or cut off from the supervisor. `ends` is what lanes were told to tell."""
 
     def __init__(
@@ -63,17 +64,16 @@ class ManyRunner:
         lifespan: Lifespan | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(line, admission)
         self._settler = settler
         self._lanes = lanes
         self._ends = ends
-        self._admission = admission
         self._roster = roster
         self._wards = wards
         self._revocations = revocations
         #: Of the newest revocation when we reserved last; 0: there is none. And whether the held are still to be asked.
         self._revision = 0
         self._unchecked = False
-        self._line = line
         self._read_ahead = read_ahead
         self._max_bytes = max_bytes
         #: Opens a wait of our own, for the only runner of a node. None: the node's doorbell wakes us.
@@ -100,15 +100,11 @@ class ManyRunner:
         #: It is not known what of that which is held is still ours.
         self._unsure = False
         self._asked = 0
-        #: The last answer filled what was asked, or it is time to look: ask again.
-        self._woken = True
         #: The doorbell was told that we wait.
         self._idle = False
         self._not_before = 0.0
-        self._stopping = False
-        self._quiet = False
+        #: The supervisor was told that we are quiet.
         self._quieted = False
-        self._paused: set[str] = set()
         self._failures = 0
 
     def serve(self) -> int:
@@ -129,6 +125,7 @@ class ManyRunner:
 
     def _turn(self) -> None:
         """Whatever can be done now; then wait for something to do."""
+        self._quieted = self._quieted and self._quiet
         self._advance()
         limit = self._wanted()
         if self._refused:
@@ -372,34 +369,14 @@ class ManyRunner:
     # -- what the supervisor says ------------------------------------------------------------------------------------
 
     def _obey(self) -> None:
-        if not self._line.readable():  # eventlet's sockets wait, whatever they are told
-            return
-        for word, more in self._line.said():
-            if word == "stop":
-                self._stopping = True
-            elif word == "wake":
-                self._idle, self._woken = False, True
-            elif word == "quiet":
-                self._quiet, self._quieted = True, False
-            elif word == "resume":
-                self._quiet, self._woken = False, True
-            elif word == "quarantine":
-                self._run_quarantined()
-            elif more:
-                self._obey_more(word, more)
-        if self._line.closed:
-            self._stopping = True
+        if self._line.readable():  # eventlet's sockets wait, whatever they are told
+            self._hear()
 
-    def _obey_more(self, word: str, more: dict[str, Any]) -> None:
-        if word == "lanes":
+    def _heard(self, word: str, more: dict[str, Any]) -> None:
+        if word == "wake":
+            self._idle, self._woken = False, True
+        elif word == "lanes":
             self._roster.most = more["most"]
-            self._woken = True
-        elif word == "rate":
-            self._admission.change_rate(**more)
-        elif word == "pause":
-            self._paused.add(more["why"])
-        elif word == "unpause":
-            self._paused.discard(more["why"])
             self._woken = True
         else:
             self._wards.obey(word, more)

@@ -25,6 +25,7 @@ from ..lines import Line, on_line
 from ..settler import Settler
 from ..supervisor.board import PENDING, Desk
 from ..supervisor.deadlines import as_said
+from .commanded import Commanded
 from .flusher import Flusher
 from .lifespan import Lifespan
 from .read_ahead import ReadAhead
@@ -45,7 +46,7 @@ class Ruined(Exception):
     """A task has closed descriptors of this process that are not its own: nothing may be written to any of them."""
 
 
-class Runner:
+class Runner(Commanded):
     """`serve` until told to stop, fenced, or cut off from the supervisor."""
 
     def __init__(
@@ -66,12 +67,11 @@ class Runner:
         alone: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(line, admission)
         self._settler = settler
         self._flusher = flusher
-        self._admission = admission
         self._tracer = tracer
         self._desk = desk
-        self._line = line
         self._read_ahead = read_ahead
         self._max_bytes = max_bytes
         #: Opens a wait of our own, for the only runner of a node: it saves a hop. None: the node's doorbell wakes us.
@@ -104,11 +104,6 @@ class Runner:
         self._denied = False
         #: The broker refused outcomes as a whole: which of them is at fault must be found out.
         self._refused = False
-        self._stopping = False
-        self._quiet = False
-        #: Why nothing is to be reserved for now.
-        self._paused: set[str] = set()
-        self._woken = True
         self._failures = 0
 
     def serve(self) -> int:
@@ -360,29 +355,10 @@ class Runner:
         """Read our line; wait up to `wait` seconds for a word."""
         if wait:
             select.select([self._line], [], [], wait)
-        for word, more in self._line.said():
-            if word == "stop":
-                self._stopping = True
-            elif word == "quiet":
-                self._quiet = True
-            elif word == "resume":
-                self._quiet, self._woken = False, True
-            elif word == "quarantine":
-                self._run_quarantined()
-            elif more:
-                self._obey_more(word, more)
-        if self._line.closed:
-            self._stopping = True
+        self._hear()
 
-    def _obey_more(self, word: str, more: dict[str, Any]) -> None:
-        if word == "rate":
-            self._admission.change_rate(**more)
-        elif word == "pause":
-            self._paused.add(more["why"])
-        elif word == "unpause":
-            self._paused.discard(more["why"])
-            self._woken = True
-        elif word == "mourn" and self._mourn is not None:
+    def _heard(self, word: str, more: dict[str, Any]) -> None:
+        if word == "mourn" and self._mourn is not None:
             self._mourn(**more)
 
     def _be_quiet(self) -> None:
