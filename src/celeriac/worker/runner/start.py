@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from ...backends.base import Counting
 from ...brokers.base import Waiter
 from ...client.result import set_task_join_will_block
 from ...errors import CeleriacError
@@ -37,7 +38,7 @@ from .read_ahead import ReadAhead
 from .runner import Runner
 
 if TYPE_CHECKING:
-    from ...backends.base import Backend, Counting
+    from ...backends.base import Backend
     from ...brokers.base import Broker
     from ..loaded import Loaded
     from ..plan import Plan
