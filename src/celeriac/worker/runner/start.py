@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from ...backends.base import Counting
-from ...backends.base import Counting
 from ...brokers.base import Waiter
 from ...client.result import set_task_join_will_block
 from ...errors import CeleriacError
