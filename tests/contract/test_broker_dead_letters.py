@@ -174,6 +174,14 @@ def test_a_second_chance_comes_by_itself_and_not_for_ever(engine: Engine) -> Non
     assert broker.promote([QUEUE]) == (0, None)
 
 
+@pytest.mark.parametrize("chance", [(-5.0, 3), (1e300, 3), (float("inf"), 1), (60.0, 3.0), (60.0, -1)])
+def test_an_odd_number_loses_no_message(engine: Engine, chance: tuple[float, int]) -> None:
+    """Out of the settings it comes to a script that has the message in its hands."""
+    broker = engine.broker()
+    kill(broker, "a", again_after=chance[0], again_most=chance[1])
+    assert broker.count([QUEUE])[QUEUE] == Counts(dead=1)
+
+
 def test_the_oldest_go_first_with_a_warning(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
     broker = closing(open_broker(engine.url, bounds=Bounds(dead_letter_max=3)))
     ids = [letter.id for letter in kill(broker, *"abcd", again_after=3600, again_most=1)]

@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
-from celeriac.brokers.base import Broker, Counts, Delivery, Settlement, Shelf, Verdict
+from celeriac.brokers.base import Broker, Counts, Delivery, Outgoing, Settlement, Shelf, Verdict
 from celeriac.brokers.bounds import Bounds
 from celeriac.brokers.registry import open_broker
 from celeriac.errors import QueueFull
+from celeriac.wire.message import Message
 from tests.contract.engines import (
     QUEUE,
     Engine,
@@ -90,6 +91,24 @@ def test_a_call_of_more_than_the_limit_leaves_its_last(engine: Engine) -> None:
     publish(broker, *(f"{number}" for number in range(10)))
     assert waiting(broker) == ["7", "8", "9"]
     assert broker.count([QUEUE])[QUEUE] == Counts(ready=3, dead=7)
+
+
+def test_a_limit_that_was_lowered_is_reached_by_and_by(engine: Engine) -> None:
+    publish(engine.broker(), *map(str, range(1100)))
+    broker = limited(engine, drop_oldest=True)
+    publish(broker, "new", "newer")
+    assert broker.count([QUEUE])[QUEUE] == Counts(ready=100, dead=1002)
+    publish(broker, "newest")
+    assert waiting(broker) == ["new", "newer", "newest"]
+
+
+def test_names_that_are_no_text_do_not_keep_the_next_from_coming(engine: Engine) -> None:
+    broker = limited(engine, 1, drop_oldest=True)
+    odd = Message({"task": "half \ud800", "id": "\udfff"}, b"[]", {})
+    broker.publish([Outgoing(QUEUE, odd)])
+    publish(broker, "next")
+    assert waiting(broker) == ["next"]
+    assert len(broker.dead_letters([QUEUE])) == 1
 
 
 def test_of_many_producers_none_gets_it_beyond_its_limit(engine: Engine) -> None:

@@ -9,6 +9,9 @@ from ..wire import envelope
 from .base import Outgoing, Settlement, Verdict
 from .bounds import Bounds
 
+#: Messages that make room in one step beside as many as come: a lower limit than before is reached by and by.
+_PORTION = 1000
+
 
 def adding(bounds: Bounds, messages: Iterable[Outgoing], *, delayed: bool = False) -> dict[str, int]:
     """How many more would stand in each queue that has a limit. `delayed`: what is due later stands elsewhere."""
@@ -28,7 +31,7 @@ def surplus(bounds: Bounds, more: Mapping[str, int], lengths: Mapping[str, int])
             continue
         if not bounds.drop_oldest:
             raise full(queue, lengths[queue], count, limit)
-        over[queue] = lengths[queue] + count - limit
+        over[queue] = min(lengths[queue] + count - limit, count + _PORTION)
     return over
 
 
@@ -52,8 +55,10 @@ def dropped(payload: bytes, limit: int) -> Settlement:
     task = task_id = ""
     try:
         headers = envelope.decode(payload).headers
-        task, task_id = str(headers.get("task") or ""), str(headers.get("id") or "")
-    except CeleriacError:
+        # Half a character, which JSON can name, is taken by no store, and must not keep others from publishing.
+        said = [str(headers.get(name) or "").encode("utf-8", "replace").decode() for name in ("task", "id")]
+        task, task_id = said
+    except (CeleriacError, RecursionError):
         pass
     facts = {"reason": "overflow", "detail": detail(limit), "task": task, "task_id": task_id}
     return Settlement(None, Verdict.DEAD, **facts)  # type: ignore[arg-type]

@@ -114,6 +114,9 @@ def bounds_of(conf: Any) -> Bounds:
             raise ImproperlyConfigured(f"queue_max_length is {lengths!r}: numbers of messages must be 1 or more")
     if conf.queue_overflow not in _OVERFLOW:
         raise ImproperlyConfigured(f"queue_overflow is {conf.queue_overflow!r}: choose one of {', '.join(_OVERFLOW)}")
+    for name in ("dead_letter_max", "revokes_max"):
+        if int(conf[name]) < 0:
+            raise ImproperlyConfigured(f"{name} is {conf[name]!r}: it must be 0 or more")
     return Bounds(
         queue_lengths=dict(lengths) if apart else {},
         queue_length=None if apart else lengths,

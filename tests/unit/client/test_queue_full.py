@@ -73,7 +73,16 @@ def test_the_oldest_are_set_aside(make: Make) -> None:
     assert [letter.task_id for letter in app.dead.list(reason="overflow")] == ["first"]
 
 
-@pytest.mark.parametrize("settings", [{"queue_max_length": 0}, {"queue_max_length": "9"}, {"queue_overflow": "drop"}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"queue_max_length": 0},
+        {"queue_max_length": "9"},
+        {"queue_overflow": "drop"},
+        {"dead_letter_max": -1},
+        {"revokes_max": -1},
+    ],
+)
 def test_what_cannot_be_meant_is_refused(make: Make, settings: dict[str, Any]) -> None:
     with pytest.raises(ImproperlyConfigured, match=next(iter(settings))):
         make(**settings).send_task("t")

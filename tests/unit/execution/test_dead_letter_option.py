@@ -104,6 +104,15 @@ def test_the_setting_is_for_all_and_a_task_may_say_no(app: Celery, run: Run) -> 
     assert (refused.reason, refused.again_after) == ("rejected", 60)
 
 
+def test_the_reason_of_a_rejection_is_bounded_and_a_text_that_every_store_takes(app: Celery, run: Run) -> None:
+    @app.task
+    def refuses() -> None:
+        raise Reject("name \udce9" + "." * 100_000)
+
+    detail = run(refuses).detail
+    assert detail.encode() and len(detail) <= 50_001
+
+
 def test_by_default_failures_are_not_kept(app: Celery, run: Run) -> None:
     @app.task
     def breaks() -> None:

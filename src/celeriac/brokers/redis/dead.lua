@@ -89,9 +89,11 @@ local function dead_letters()
     local entry = call('HGET', base .. 'dead', id)
     if not entry then return false end
     local since = call('ZSCORE', base .. 'dead:index', id) or now
-    forget_dead(base, id)
     local facts, name, requeues, told, record = open_dead(entry)
     local _, step, strikes, payload = open_record(record)
+    -- Fails where the LIST is none, while the letter is still there.
+    call('LLEN', step == '0' and ready or ready .. separator .. step)
+    forget_dead(base, id)
     told = joined(joined(told, strikes_history(strikes)),
       happening(since, string.match(facts, '^%["(%w+)"') or 'dead', '') .. ',' .. happening(now, what, by))
     if what == 'again' then requeues = whole(requeues + 1) end

@@ -29,7 +29,7 @@ _decode = msgspec.json.Decoder(_Facts).decode
 
 def kept(bounds: Bounds) -> tuple[int, int]:
     """How many, and for how many milliseconds."""
-    return bounds.dead_letter_max, int(bounds.dead_letter_expires * 1000)
+    return max(0, bounds.dead_letter_max), int(min(max(0.0, bounds.dead_letter_expires), 1e12) * 1000)
 
 
 def dead_word(settlement: Settlement, bounds: Bounds) -> str:
@@ -37,14 +37,15 @@ def dead_word(settlement: Settlement, bounds: Bounds) -> str:
     it, most_and_long = settlement, kept(bounds)
     name = history.name_of(it.task_id, it.delivery.payload if it.delivery is not None else b"")
     facts = _encode(_Facts(it.reason, it.detail, it.task, it.task_id, it.traceback)).decode()
-    numbers = (*most_and_long, int(it.again_after * 1000), it.again_most)
+    # Digits and nothing else: the script would fail half-way over anything else, with the message in its hands.
+    numbers = (*most_and_long, *(max(0, int(min(each, 1e15))) for each in (it.again_after * 1000, it.again_most)))
     return f"{name} {' '.join(map(str, numbers))} {facts}"
 
 
 def read(queue: str, name: str, since: float, again: float | None, entry: bytes) -> DeadLetter:
     """`since` and `again` in milliseconds."""
     line, _, rest = entry.partition(b"\n")
-    facts = _decode(line)
+    facts = _facts(line)
     past = _PAST.match(rest)
     record = rest if past is None else rest[past.end() :]
     told = "" if past is None else past[3].decode()
@@ -63,6 +64,14 @@ def read(queue: str, name: str, since: float, again: float | None, entry: bytes)
         requeues=0 if past is None else int(past[2]),
         again=None if again is None else again / 1000,
     )
+
+
+def _facts(line: bytes) -> _Facts:
+    """Where a queue is bounded the server wrote them, with the bytes that a message had for names."""
+    try:
+        return _decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _decode(line.decode("utf-8", "replace").encode())
 
 
 def imported(letter: DeadLetter, told: str) -> tuple[str, bytes, str, bytes]:

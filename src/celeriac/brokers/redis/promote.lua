@@ -24,6 +24,12 @@ for k = 1, #KEYS, 2 do
   if room > 0 then
     local due = call('ZRANGEBYSCORE', delayed, '-inf', until_, 'LIMIT', 0, room)
     if #due > 0 then
+      -- Fails where a LIST is none, while nothing was moved yet.
+      local seen = {}
+      for _, member in ipairs(due) do
+        local step = string.match(member, '^\1%d;(%d+)', 17) or '0'
+        if not seen[step] then seen[step] = call('LLEN', step == '0' and ready or ready .. separator .. step) end
+      end
       call('ZREMRANGEBYRANK', delayed, 0, #due - 1)
       for _, member in ipairs(due) do
         shelve('LPUSH', ready, base, separator, string.sub(member, 17))

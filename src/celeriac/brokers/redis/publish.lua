@@ -26,11 +26,14 @@ end
 
 for q = 1, queues do
   local limit = tonumber(ARGV[limits + 2 * q - 2])
+  local length = call('LLEN', KEYS[2 * q] .. 'suspects')
+  -- Also where there is no limit: it fails where a LIST is none, before anything is done.
+  for _, list in ipairs(lists[q]) do length = length + call('LLEN', list) end
   if limit >= 0 then
-    local length = call('LLEN', KEYS[2 * q] .. 'suspects')
-    for _, list in ipairs(lists[q]) do length = length + call('LLEN', list) end
     over[q] = length + more[q] - limit
     if over[q] > 0 and ARGV[2] ~= '1' then return {q, length} end
+    -- A lower limit than before is reached by and by, not in one long call.
+    over[q] = math.min(over[q], more[q] + 1000)
   end
 end
 

@@ -1,0 +1,89 @@
+"""Scripts that cannot end what they do must not begin it: Lua does not roll back."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from celeriac.brokers.base import Counts, Settlement, Verdict
+from celeriac.brokers.bounds import Bounds
+from celeriac.brokers.redis import RedisBroker
+from celeriac.brokers.registry import open_broker
+from celeriac.errors import BrokerError, OperationalError
+from tests.integration.redis_tools import broker_of, outgoing, turn
+from tests.servers import RedisServer
+
+
+@pytest.fixture(autouse=True)
+def _empty(redis_server: RedisServer) -> None:
+    redis_server.ask("FLUSHALL")
+
+
+def settle(broker: RedisBroker, count: int, verdict: Verdict, priority: int | None = None, **facts: object) -> None:
+    broker.enlist("n/1", ["celery"])
+    consumer = broker.consumer("n/1", ["celery"])
+    broker.publish([outgoing(number, priority=priority) for number in range(count)])
+    deliveries = turn(consumer, limit=count).deliveries
+    turn(consumer, [Settlement(each, verdict, **facts) for each in deliveries])  # type: ignore[arg-type]
+    consumer.close()
+
+
+@pytest.mark.parametrize(("priority", "key"), [(None, "celery"), (6, "celery\x06\x166")])
+def test_what_cannot_be_queued_stays_where_it_is(redis_server: RedisServer, priority: int | None, key: str) -> None:
+    broker = broker_of(redis_server.url())
+    settle(broker, 3, Verdict.DEAD, priority, reason="failed", again_after=0.001, again_most=1)
+    settle(broker, 4, Verdict.PUT_OFF, priority, due=time.time())
+    redis_server.ask("SET", key, "another program's")
+    ids = [letter.id for letter in broker.dead_letters(["celery"])]
+    for attempt in (lambda: broker.requeue_dead("celery", ids), lambda: broker.promote(["celery"])):
+        with pytest.raises(BrokerError, match="WRONGTYPE"):
+            attempt()
+    redis_server.ask("DEL", key)
+    assert broker.count(["celery"])["celery"] == Counts(delayed=4, dead=3)
+    broker.close()
+
+
+def test_a_batch_for_a_limited_queue_and_a_key_that_is_none(redis_server: RedisServer) -> None:
+    broker = open_broker(redis_server.url(), bounds=Bounds(queue_lengths={"celery": 3}))
+    redis_server.ask("SET", "other", "another program's")
+    with pytest.raises(BrokerError, match="WRONGTYPE"):
+        broker.publish([outgoing(1), outgoing(2, "other")])
+    assert broker.count(["celery"])["celery"] == Counts()
+    broker.close()
+
+
+def test_bytes_of_another_producer_do_not_hide_the_other_letters(redis_server: RedisServer) -> None:
+    broker = open_broker(redis_server.url(), bounds=Bounds(queue_length=1, drop_oldest=True))
+    odd = b'{"headers":{"task":"caf\xe9","id":"x"},"body":""}'
+    redis_server.ask("LPUSH", "celery", odd)
+    broker.publish([outgoing(1)])
+    broker.publish([outgoing(2)])
+    second, first = broker.dead_letters(["celery"])
+    assert (second.task_id, first.payload, first.task) == ("1", odd, "caf\ufffd")
+    broker.close()
+
+
+def test_out_of_memory_nothing_is_lost_and_what_frees_memory_works(redis_server: RedisServer) -> None:
+    broker = broker_of(redis_server.url())
+    bounded = open_broker(redis_server.url(), bounds=Bounds(queue_length=1, drop_oldest=True))
+    settle(broker, 3, Verdict.DEAD, reason="failed", again_after=0.001, again_most=1)
+    newest, middle, oldest = broker.dead_letters(["celery"])
+    settle(broker, 1, Verdict.PUT_OFF, due=time.time())
+    redis_server.ask("CONFIG", "SET", "maxmemory", 1)
+    try:
+        for attempt in (
+            lambda: bounded.publish([outgoing("new")]),
+            lambda: broker.edit_dead(newest, b"{}"),
+            lambda: broker.import_dead([newest]),
+        ):
+            with pytest.raises(OperationalError, match="maxmemory"):
+                attempt()
+        assert broker.requeue_dead("celery", [oldest.id]) == [oldest.id]
+        assert broker.purge_dead("celery", [middle.id]) == 1
+        assert broker.promote(["celery"])[0] == 2
+        assert broker.count(["celery"])["celery"] == Counts(ready=3)
+    finally:
+        redis_server.ask("CONFIG", "SET", "maxmemory", 0)
+        broker.close()
+        bounded.close()
