@@ -25,7 +25,7 @@ from ..foundation import dates
 from ..signals import task_received, task_rejected, task_revoked, task_unknown
 from ..wire import envelope, protocol1, protocol2
 from ..wire.message import Message
-from . import telling
+from . import members, telling
 from .limits import NO_LIMITS, Limits, decide
 from .records import Records
 
@@ -97,10 +97,7 @@ class Admission:
         limits: Limits = NO_LIMITS,
         chances: tuple[float, int] = (0.0, 0),
         rates: Rates | None = None,
-        counts: bool = False,
     ) -> None:
-        #: The engine counts members of chords.
-        self._counts = counts
         #: Which tasks may not start at any time; None: none of this worker.
         self._rates = rates
         #: In how many seconds, and how often, what no worker knows yet is tried again: it may be about to be deployed.
@@ -148,7 +145,7 @@ class Admission:
             return Settlement(delivery, Verdict.PUT_OFF, due=due)
         args, kwargs, embed = protocol2.read_body(message, self._accept)
         if embed["chord"] or embed["chain"] or embed["callbacks"] or embed["errbacks"]:
-            _check_canvas(embed, self._counts)
+            _check_canvas(embed, self._records.counts)
         request = Context.from_message(
             message, args, kwargs, embed, hostname=self._hostname, redelivered=delivery.strikes > 0
         )
@@ -187,10 +184,10 @@ class Admission:
         logger.info("Discarding revoked task: %s[%s]", task.name, request.id)
         if task_revoked.receivers:
             telling.revoked(task, request, expired=True)
-        record = None
-        if not request.ignores_result(task.ignore_result):
-            record = self._records.revoked(request, TaskRevokedError("expired"))
-        return Settlement(delivery, record=record)
+        record, error = None, TaskRevokedError("expired")
+        if request.chord or not request.ignores_result(task.ignore_result):
+            record = self._records.revoked(request, error)
+        return members.ended(self._records, Settlement(delivery, record=record), request, record, error)
 
     def _refuse(self, delivery: Delivery, message: Message | None, error: CeleriacError) -> Settlement:
         """Keep it as a dead letter, and tell whoever waits for its result."""
@@ -210,10 +207,23 @@ class Admission:
             except CeleriacError:
                 problems.exception("the refusal of %s cannot be stored", task_id)
         after, often = self._chances if reason == "unregistered" else (0.0, 0)
-        return Settlement(
+        dead = Settlement(
             delivery, Verdict.DEAD, record=record, reason=reason, detail=str(error), task=task, task_id=task_id,
             again_after=after, again_most=often,
         )  # fmt: skip
+        return dead if after or message is None else self._bereaved(dead, message, error)
+
+    def _bereaved(self, dead: Settlement, message: Message, error: CeleriacError) -> Settlement:
+        """With the end of what waits for it, as far as the message can be read."""
+        if not self._records.counts:
+            return dead
+        try:
+            request = Context.from_message(message, *protocol2.read_body(message, self._accept))
+            return members.ended(
+                self._records, dead, request, dead.record or self._records.failure(request, error, None), error
+            )
+        except Exception:  # whatever stands in it: it is set aside all the same
+            return dead
 
 
 def _check_canvas(embed: protocol2.Embed, counts: bool) -> None:

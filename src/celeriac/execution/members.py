@@ -10,10 +10,13 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..brokers.base import Member, Outgoing
+from msgspec import structs
+
+from ..brokers.base import Member, Outgoing, Settlement
 from ..client import calling
 from ..client import options as call_options
 from ..client.request import Context
+from ..errors import TaskRevokedError
 from ..wire.message import Record
 from .records import Records
 
@@ -24,6 +27,27 @@ if TYPE_CHECKING:
 FIRES = "celeriac.chord_body"
 
 _NAMESPACE = uuid.UUID("5e1e71ac-0000-4000-8000-000000000003")
+
+
+def ended(
+    records: Records,
+    settlement: Settlement,
+    request: Context,
+    record: Record | None,
+    error: BaseException | None = None,
+    traceback: str | None = None,
+) -> Settlement:
+    """The settlement of a run, or of what does not run, with what ends beside it: its part of a chord, of which
+    `record` is the end; and with an `error`, what cannot run any more because of it. On engines that do not count it
+    stays as it is."""
+    if not records.counts or not (request.chord or request.chain):
+        return settlement
+    counted = member(records.app, request, record)
+    also: list[Record] = []
+    if error is not None and request.chain:
+        also, more = casualties(records, request, error, traceback)
+        counted = (*counted, *more)
+    return structs.replace(settlement, members=counted, also=tuple(also))
 
 
 def member(app: Celery, request: Context, record: Record | None) -> tuple[Member, ...]:
@@ -39,7 +63,7 @@ def member(app: Celery, request: Context, record: Record | None) -> tuple[Member
 
 
 def casualties(
-    app: Celery, records: Records, request: Context, error: BaseException, traceback: str | None
+    records: Records, request: Context, error: BaseException, traceback: str | None
 ) -> tuple[list[Record], list[Member]]:
     """What the rest of the chain of a run ends with, now that it has failed: results, and members to be counted."""
     stored: list[Record] = []
@@ -51,10 +75,11 @@ def casualties(
             id=options["task_id"], group=options.get("group_id"), group_index=options.get("group_index"),
             chord=options.get("chord"), root_id=request.root_id, parent_id=request.id, children=None,
         )  # fmt: skip
-        record = records.failure(end, error, traceback)
+        revoked = isinstance(error, TaskRevokedError)
+        record = records.revoked(end, error) if revoked else records.failure(end, error, traceback)
         if record is not None:
             stored.append(record)
-            counted += member(app, end, record)
+            counted += member(records.app, end, record)
     return stored, counted
 
 

@@ -24,9 +24,18 @@ class Records:
     """
 
     def __init__(
-        self, app: Celery, now: Callable[[], datetime], kept: bool = True, *, extended: bool | None = None
+        self,
+        app: Celery,
+        now: Callable[[], datetime],
+        kept: bool = True,
+        *,
+        extended: bool | None = None,
+        counts: bool = False,
     ) -> None:
         conf = app.conf
+        self.app = app
+        #: The engine counts members of chords in the step that settles them.
+        self.counts = counts
         expires = conf.result_expires
         seconds = expires.total_seconds() if isinstance(expires, timedelta) else expires
         # Engines refuse a time to live below nothing, and Redis only after it has acknowledged: it means no end.

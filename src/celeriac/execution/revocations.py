@@ -14,7 +14,7 @@ from ..brokers.base import Settlement
 from ..brokers.revocation import Revocation, changed_rate
 from ..errors import TaskRevokedError
 from ..signals import task_revoked
-from . import telling
+from . import members, telling
 from .admission import Admitted
 from .records import Records
 
@@ -96,7 +96,7 @@ class Revocations:
         logger.info("Discarding revoked task: %s[%s]%s", request.shadow or task.name, request.id, by)
         if task_revoked.receivers:
             telling.revoked(task, request)
-        record = None
-        if not request.ignores_result(task.ignore_result):
-            record = self._records.revoked(request, TaskRevokedError("revoked"))
-        return Settlement(work.delivery, record=record)
+        record, error = None, TaskRevokedError("revoked")
+        if request.chord or not request.ignores_result(task.ignore_result):
+            record = self._records.revoked(request, error)
+        return members.ended(self._records, Settlement(work.delivery, record=record), request, record, error)

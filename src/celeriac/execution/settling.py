@@ -38,10 +38,8 @@ class Settled(Struct, frozen=True):
 class Settling:
     """Makes settlements for the tasks of one app."""
 
-    def __init__(self, app: Celery, records: Records, counts: bool = False) -> None:
+    def __init__(self, app: Celery, records: Records) -> None:
         self._app = app
-        #: The engine counts members of chords.
-        self._counts = counts
         self.records = records
 
     def settle(self, work: Admitted, outcome: Outcome) -> Settled:
@@ -94,15 +92,10 @@ class Settling:
         self, request: Context, settled: Settled, record: Record | None, error: BaseException | None = None,
         traceback: str | None = None,
     ) -> Settled:  # fmt: skip
-        """The same, with what ends beside the run: its part of a chord, and what cannot run because it has failed."""
-        if not self._counts or settled.settlement is None:
+        """The same, with what ends beside the run."""
+        if settled.settlement is None:
             return settled
-        ended = members.member(self._app, request, record)
-        also: list[Record] = []
-        if error is not None and request.chain:
-            also, more = members.casualties(self._app, self.records, request, error, traceback)
-            ended = (*ended, *more)
-        settlement = structs.replace(settled.settlement, members=ended, also=tuple(also))
+        settlement = members.ended(self.records, settled.settlement, request, record, error, traceback)
         return Settled(settlement, settled.outcome, settled.calls)
 
     def _failed(self, work: Admitted, outcome: Failure) -> Settled:

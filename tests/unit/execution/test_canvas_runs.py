@@ -13,7 +13,7 @@ import pytest
 
 from celeriac import Celery, GroupResult, StampingVisitor, chain, chord, group
 from celeriac.brokers.base import Settlement
-from celeriac.errors import ChordError, ChordsNotCounted
+from celeriac.errors import ChordError, ChordsNotCounted, Ignore, Reject
 from celeriac.execution.admission import Admission, Admitted
 from celeriac.execution.records import Records
 from celeriac.execution.settling import Settling
@@ -32,53 +32,53 @@ class Bench:
         #: Each delivery is run twice before it is settled, as after a death of the runner between run and settlement.
         self.twice = False
         self._tasks()
-        records = Records(app, lambda: datetime.now(UTC))
+        records = Records(app, lambda: datetime.now(UTC), counts=True)
         accept = serializers.content_types(("json",))
         assert app.broker.join(app.backend.identity, app.backend.location)
-        self.admission = Admission(app.tasks, accept, records, "bench", counts=True)
-        self.tracer = Tracer(Settling(app, records, True), app.backend)
+        self.admission = Admission(app.tasks, accept, records, "bench")
+        self.tracer = Tracer(Settling(app, records), app.backend)
         app.broker.enlist("me", ["celery"])
         self.consumer = app.broker.consumer("me", ["celery"])
 
     def _tasks(self) -> None:  # noqa: C901 - a list of tasks
         app, runs = self.app, self.runs
 
-        @app.task
+        @app.task(shared=False)
         def add(x: Any, y: Any = 0) -> Any:
             runs.append("add")
             return x + y
 
-        @app.task
+        @app.task(shared=False)
         def total(values: Any) -> Any:
             runs.append("total")
             return sum(values)
 
-        @app.task
+        @app.task(shared=False)
         def bad(*args: Any) -> Any:
             runs.append("bad")
             raise ValueError("no good")
 
-        @app.task
+        @app.task(shared=False)
         def heard(*args: Any) -> Any:
             runs.append(f"heard {len(args)}")
 
-        @app.task(bind=True)
+        @app.task(shared=False, bind=True)
         def swap(self: Any, x: Any, kind: str = "chain") -> Any:
             kinds = {"chain": add.s(x, 1) | add.s(10), "group": group(add.s(x, 1), add.s(x, 2)), "call": add.s(x, 5)}
             return self.replace(kinds[kind])
 
-        @app.task(bind=True)
+        @app.task(shared=False, bind=True)
         def grows(self: Any, x: Any) -> Any:
             self.add_to_chord(add.s(100, 0))
             return x
 
-        @app.task(bind=True, max_retries=2, default_retry_delay=0)
+        @app.task(shared=False, bind=True, max_retries=2, default_retry_delay=0)
         def again(self: Any, x: Any) -> Any:
             if self.request.retries < 2:
                 raise self.retry(countdown=0)
             return x
 
-        @app.task(bind=True)
+        @app.task(shared=False, bind=True)
         def facts(self: Any, *args: Any) -> Any:
             requests.append(self.request.__dict__.copy())
             return self.request.id
@@ -273,7 +273,7 @@ def test_an_engine_that_cannot_count_refuses_at_the_call(tmp_path: Any) -> None:
     url = f"sqlite:///{tmp_path}/queue.db"
     with Celery("plain", broker=url, backend=url, set_as_current=False) as app:
 
-        @app.task
+        @app.task(shared=False)
         def add(x: int, y: int = 0) -> int:
             return x + y
 
@@ -282,3 +282,30 @@ def test_an_engine_that_cannot_count_refuses_at_the_call(tmp_path: Any) -> None:
         with pytest.raises(ChordsNotCounted, match="sqlite"):
             (add.s(1, 1) | group(add.s(1), add.s(2)) | add.s()).apply_async()
         assert app.broker.peek("celery") == []
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda b: b.add.s(1, 1).set(expires=-1),
+        lambda b: b.app.signature("of.no.such.name"),
+        lambda b: b.ignored.s(),
+        lambda b: b.rejected.s(),
+        lambda b: b.bad.s(),
+    ],
+    ids=["expired", "unknown", "ignored", "rejected", "failed"],
+)
+def test_a_chord_ends_whatever_becomes_of_a_member(bench: Bench, end: Any) -> None:
+    @bench.app.task(shared=False)
+    def ignored() -> None:
+        raise Ignore
+
+    @bench.app.task(shared=False)
+    def rejected() -> None:
+        raise Reject("no", requeue=False)
+
+    bench.ignored, bench.rejected = ignored, rejected
+    result = (chord([end(bench), bench.add.s(1, 1)], bench.total.s()) | bench.add.s(1)).apply_async()
+    bench.work()
+    with pytest.raises(ChordError):
+        result.get(timeout=5, follow_parents=False)

@@ -107,11 +107,11 @@ def _parts(loaded: Loaded, line: Line, board: Board, consumer: str) -> Parts:
     app, plan = loaded.app, loaded.plan
     broker, backend, joined = connect(app)
     apart = None if joined else backend
-    records = Records(app, _now, kept=backend is not None)
     counts = joined and isinstance(backend, Counting)
+    records = Records(app, _now, kept=backend is not None, counts=counts)
     sender = SignalSender(loaded.hostname, app)
     limits = default_limits(app.conf)
-    tracer = Tracer(Settling(app, records, counts), backend)
+    tracer = Tracer(Settling(app, records), backend)
     return Parts(
         settler=lambda: Settler(broker.consumer(consumer, plan.queues), apart),
         admission=Admission(
@@ -124,7 +124,6 @@ def _parts(loaded: Loaded, line: Line, board: Board, consumer: str) -> Parts:
             limits,
             chances(app.conf.task_dead_letter_requeue_after, app.conf.task_dead_letter_max_requeues),
             rates_of(app, board),
-            counts,
         ),
         tracer=tracer,
         mourn=Mourner(app, tracer, accepted(app), loaded.hostname).mourn,
