@@ -160,3 +160,19 @@ def test_get_beside_an_outage(new_world: Callable[..., World], new_redis: Callab
     assert len(got) == 2
     world.stop()
     world.check()
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_what_ends_during_a_shutdown_is_settled_though_the_connection_was_lost(
+    pool: str, new_world: Callable[..., World], new_redis: Callable[..., RedisServer]
+) -> None:
+    """It has run: were its outcome forgotten with the connection, the next node would run it again."""
+    server = new_redis(appendfsync="always")
+    world = new_world(server.url(), server.url(), pool=pool)
+    (kept,) = world.keep(slots=1)
+    ids = world.send([1.0])
+    until(lambda: world.journal.read().starts, what="it runs")
+    server.restart()
+    kept.stop()
+    assert world.settled(ids) == set(ids)
+    world.check()

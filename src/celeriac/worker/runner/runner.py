@@ -433,7 +433,7 @@ class Runner(Commanded):
                 self._hand_back()
                 if self._refused:
                     self._sift()
-                if self._outcomes:
+                if self._outcomes or self._failures:  # the answer to the last call was lost: this one brings it
                     self._send(0)
                     self._receive()
                 return
