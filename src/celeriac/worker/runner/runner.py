@@ -363,7 +363,7 @@ class Runner(Commanded):
 
     def _be_quiet(self) -> None:
         """Nothing held, nothing in flight: say so once all is settled, and wait to be told to go on."""
-        if self._outcomes:
+        if self._outcomes or self._failures:  # what was sent last may not have arrived
             self._send(0)
             self._take(self._receive())
             return
