@@ -57,6 +57,24 @@ def test_they_are_listed_page_by_page_whatever_becomes_of_a_page(engine: Engine)
     assert seen == everything
 
 
+def test_a_page_of_large_ones_has_fewer(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    for adapter in ("redis", "sqlite"):
+        monkeypatch.setattr(f"celeriac.brokers.{adapter}.dead.PAGE_BYTES", 10_000)
+    broker = engine.broker()
+    consumer = join_queue(broker, "n/1", ["one", "two"])
+    for size, queue in ((3000, "one"), (20_000, "two"), (10, "two"), (3000, "one"), (3000, "one"), (20_000, "one")):
+        broker.publish([outgoing("x" * size, queue) for _ in range(2)])
+        settle(consumer, *(Settlement(each, Verdict.DEAD, reason="lost") for each in take(consumer, 100)))
+    seen: list[DeadLetter] = []
+    while page := broker.dead_letters(["one", "two"], 100, before=seen[-1] if seen else None):
+        for queue in ("one", "two"):
+            sizes = [len(each.payload) for each in page if each.queue == queue]
+            assert engine.name == "memory" or len(sizes) <= 1 or sum(sizes) <= 10_000
+        seen += page
+    assert [each.since for each in seen] == sorted((each.since for each in seen), reverse=True)
+    assert len({(each.queue, each.id) for each in seen}) == len(seen) == 12
+
+
 def test_they_are_listed_by_age_and_found_by_id(engine: Engine) -> None:
     broker = engine.broker()
     first, second, third = kill(broker, "a", "b", "c")

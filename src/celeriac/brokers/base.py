@@ -156,6 +156,10 @@ class Counts(Struct, frozen=True):
     dead: int = 0
 
 
+#: Bytes of one queue that a page of dead letters has at most, unless the first alone has more.
+PAGE_BYTES = 16 << 20
+
+
 class DeadLetter(Struct, frozen=True):
     """A message that could not run, with its reason and its original bytes."""
 
@@ -366,7 +370,8 @@ class Broker(Protocol):
         older: float | None = None,
     ) -> list[DeadLetter]:
         """The newest first. The last of one page is the next one's `before`, whatever has become of it. Only what was
-        set aside at or after the instant `newer`, and before `older`."""
+        set aside at or after the instant `newer`, and before `older`. Where letters are large a page has fewer of them
+        (`PAGE_BYTES`), at least one if there is one: only an empty page is the end."""
         ...
 
     def dead_letter(self, queue: str, letter_id: str) -> DeadLetter | None: ...

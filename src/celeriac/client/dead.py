@@ -33,6 +33,8 @@ __all__ = ["Choice", "DeadLetters", "NoSuchLetter", "per_second"]
 _PAGE = 100
 #: Letters of one step where only their ids are needed.
 _STEP = 500
+#: And the most bytes that they have in all, unless one alone has more: a broker serves nobody else meanwhile.
+_STEP_BYTES = 8 << 20
 _RATE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:/\s*([smh]))?\s*")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -211,13 +213,15 @@ class DeadLetters:
 
     def _oldest_first(self, choice: Choice) -> Iterator[tuple[str, Sequence[str]]]:
         """Ids by queue, in portions; what dies while this goes on is not among them."""
-        names = [(letter.since, letter.queue, letter.id) for letter in self._chosen(choice)]
+        names = [(it.since, it.queue, it.id, len(it.payload)) for it in self._chosen(choice)]
         heapq.heapify(names)
-        portion: dict[str, Any] = {}
         while names:
-            portion.clear()
-            for _, queue, name in (heapq.heappop(names) for _ in range(min(_STEP, len(names)))):
+            portion: dict[str, Any] = {}
+            count = size = 0
+            while names and count < _STEP and (not count or size + names[0][3] <= _STEP_BYTES):
+                _, queue, name, length = heapq.heappop(names)
                 portion.setdefault(queue, []).append(name)
+                count, size = count + 1, size + length
             yield from portion.items()
 
     def _edited(

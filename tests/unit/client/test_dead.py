@@ -52,6 +52,22 @@ def kill(app: Celery) -> Kill:
     return kill
 
 
+def test_large_ones_are_sent_again_a_few_at_a_time(app: Celery, kill: Kill, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("celeriac.client.dead._STEP_BYTES", 3000)
+    calls: list[int] = []
+    requeue_dead = app.broker.requeue_dead
+
+    def counted(queue: str, ids: Any, **pace: Any) -> list[str]:
+        calls.append(len(ids))
+        return requeue_dead(queue, ids, **pace)
+
+    monkeypatch.setattr(app.broker, "requeue_dead", counted)
+    for size in (10, 10, 9000, 10):
+        kill("shop.pay", "x" * size)
+    assert app.dead.requeue(everything=True) == 4
+    assert calls == [2, 1, 1]
+
+
 def test_letters_are_chosen_by_id_task_reason_and_age(app: Celery, kill: Kill) -> None:
     first, second, third = kill("shop.pay", 1), kill("mail.send", 2, reason="lost"), kill("shop.pay", 3)
 

@@ -5,16 +5,17 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from hashlib import sha1
-from itertools import groupby
+from itertools import accumulate, groupby
 from operator import attrgetter
 from typing import Any
 
 from ...drivers.redis import Command, Pool, Word
 from .. import history
-from ..base import DeadLetter
+from ..base import PAGE_BYTES, DeadLetter
 from ..bounds import Bounds
 from . import scripts
 from .layout import Layout
@@ -51,44 +52,65 @@ class DeadLetters:
         if before is not None and (older is None or before.since < older):
             highest = f"{before.since * 1000:.0f}"
         lowest = "-inf" if newer is None else f"{newer * 1000:.0f}"
-        letters = [letter for queue in queues for letter in self._dead(queue, limit, before, lowest, highest)]
+        letters, reached = list[DeadLetter](), (-math.inf, b"")
+        for queue in queues:
+            found, whole = self._dead(queue, limit, before, lowest, highest)
+            letters += found
+            if not whole:  # what is older than its last would go before what it still has
+                reached = max(reached, _position(found[-1]))
         letters.sort(key=_position, reverse=True)
-        return letters[:limit]
+        return [letter for letter in letters[:limit] if _position(letter) >= reached]
 
-    def _dead(self, queue: str, limit: int, before: DeadLetter | None, lowest: str, highest: str) -> list[DeadLetter]:
+    def _dead(
+        self, queue: str, limit: int, before: DeadLetter | None, lowest: str, highest: str
+    ) -> tuple[list[DeadLetter], bool]:
+        """False: there may be more within the limit, which is too large for one page."""
         letters: list[DeadLetter] = []
-        offset = 0
+        offset, room = 0, PAGE_BYTES
         while len(letters) < limit:
             # Members of one score come in the order of their bytes, so that one has a place among all.
             want = min(_PAGE, limit - len(letters)) + (before is not None and not offset)
-            page = self._page(queue, ("ZREVRANGEBYSCORE", highest, lowest), offset, want)
-            offset += len(page)
-            letters += [each for _, each in page if each and (before is None or _position(each) < _position(before))]
-            if len(page) < want:
+            rows = self._index(queue, highest, lowest, offset, want)
+            behind = [row for row in rows if before is None or (round(float(row[1])), row[0]) < _position(before)]
+            found, taken = self._entries(queue, behind, room)
+            letters += found
+            left = len(behind) - taken
+            if left and letters:
+                return letters, False
+            offset += len(rows) - left
+            room -= sum(len(letter.payload) for letter in found)
+            if len(rows) < want and not left:
                 break
-        return letters
+        return letters, True
 
-    def _page(
-        self, queue: str, ranged: tuple[str, str, str], offset: int, want: int
-    ) -> list[tuple[bytes, DeadLetter | None]]:
-        base = self._layout.keys(queue).base
-        verb, highest, lowest = ranged
-        command: Command = (verb, base + "dead:index", highest, lowest, "WITHSCORES", "LIMIT", offset, want)
+    def _index(self, queue: str, highest: str, lowest: str, offset: int, want: int) -> list[Any]:
+        """(name, milliseconds)"""
+        key = self._layout.keys(queue).base + "dead:index"
+        command: Command = ("ZREVRANGEBYSCORE", key, highest, lowest, "WITHSCORES", "LIMIT", offset, want)
         (found,) = self._pool.run(command, timeout=self._timeout)
         # RESP3 nests member and score, RESP2 does not.
-        rows = found if not found or isinstance(found[0], list) else list(zip(found[::2], found[1::2], strict=True))
+        return found if not found or isinstance(found[0], list) else list(zip(found[::2], found[1::2], strict=True))
+
+    def _entries(self, queue: str, rows: list[Any], room: int) -> tuple[list[DeadLetter], int]:
+        """The letters of as many rows as have room, of one at least, and how many rows that was."""
         if not rows:
-            return []
+            return [], 0
+        base = self._layout.keys(queue).base
+        sizes = self._pool.run(*[("HSTRLEN", base + "dead", name) for name, _ in rows], timeout=self._timeout)
+        fits = sum(total <= room for total in accumulate(sizes))
+        rows = rows[: max(1, fits)]
         names = [name for name, _ in rows]
         entries, *agains = self._pool.run(
             ("HMGET", base + "dead", *names),
             *[("ZSCORE", base + "dead:again", name) for name in names],
             timeout=self._timeout,
         )
-        return [
-            (name, None if entry is None else _letter(queue, name, since, again, entry))
+        found = [
+            _letter(queue, name, since, again, entry)
             for (name, since), entry, again in zip(rows, entries, agains, strict=True)
+            if entry is not None
         ]
+        return found, len(rows)
 
     def dead_letter(self, queue: str, letter_id: str) -> DeadLetter | None:
         base = self._layout.keys(queue).base

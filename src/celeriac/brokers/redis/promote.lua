@@ -14,7 +14,7 @@ local room, separator = tonumber(ARGV[1]), ARGV[2]
 local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local until_ = ARGV[3] == '1' and '+inf' or string.format('%.0f', now)
-local moved, nearest, gone = 0, -1, 0
+local moved, nearest, gone, bytes = 0, -1, 0, 0
 local dead = dead_letters()
 local most, kept = tonumber(ARGV[4]), tonumber(ARGV[5])
 
@@ -42,6 +42,9 @@ for k = 1, #KEYS, 2 do
     dead.trim_past(base, most, kept, now)
     if room > 0 then
       for _, id in ipairs(call('ZRANGEBYSCORE', base .. 'dead:again', '-inf', until_, 'LIMIT', 0, room)) do
+        -- Large ones in several calls: nobody else is served meanwhile.
+        bytes = bytes + call('HSTRLEN', base .. 'dead', id)
+        if moved > 0 and bytes > 8388608 then break end
         if dead.unbury(ready, base, separator, id, 0, 'again', '', most, kept, now) then
           moved, room = moved + 1, room - 1
         else

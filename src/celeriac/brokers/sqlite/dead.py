@@ -6,13 +6,14 @@ What the table `dead` says is what the first files had; `dead_more` has the rest
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from ...drivers.sqlite import Step
 from .. import history
-from ..base import DeadLetter, Settlement, Shelf
+from ..base import PAGE_BYTES, DeadLetter, Settlement, Shelf
 from ..bounds import Bounds
 from .entry import Waiting, number_of, numbers_of, topic
 from .sql import SQL
@@ -152,6 +153,22 @@ def _letter(name: str, row: Sequence[Any]) -> DeadLetter:
     return DeadLetter(*facts, traceback or "", history.read(told or ""), requeues or 0, again)
 
 
+def _position(letter: DeadLetter) -> tuple[float, int]:
+    return letter.since, int(letter.id)
+
+
+def _page(name: str, cursor: sqlite3.Cursor) -> tuple[list[DeadLetter], bool]:
+    """As many as may be in memory; False: there are more."""
+    letters, size = list[DeadLetter](), 0
+    for row in cursor:
+        size += len(row[1])
+        if letters and size > PAGE_BYTES:
+            cursor.close()
+            return letters, False
+        letters.append(_letter(name, row))
+    return letters, True
+
+
 class DeadLetters:
     """For `SQLiteBroker`, which has the rest."""
 
@@ -176,13 +193,15 @@ class DeadLetters:
         bounds = (0.0 if newer is None else newer, float("inf") if older is None else older)
 
         def work(step: Step) -> list[DeadLetter]:
-            return [
-                _letter(name, row)
-                for name, queue in numbers_of(step, queues).items()
-                for row in step.execute(SQL.dead_letters, (queue, *last, *bounds, limit))
-            ]
+            letters, reached = list[DeadLetter](), (float("-inf"), 0)
+            for name, queue in numbers_of(step, queues).items():
+                found, whole = _page(name, step.execute(SQL.dead_letters, (queue, *last, *bounds, limit)))
+                letters += found
+                if not whole:  # what is older than its last would go before what it still has
+                    reached = max(reached, _position(found[-1]))
+            return [letter for letter in letters if _position(letter) >= reached]
 
-        return sorted(self.read(work), key=lambda letter: (letter.since, int(letter.id)), reverse=True)[:limit]
+        return sorted(self.read(work), key=_position, reverse=True)[:limit]
 
     def dead_letter(self, queue: str, letter_id: str) -> DeadLetter | None:
         def work(step: Step) -> DeadLetter | None:
