@@ -211,6 +211,15 @@ def test_the_oldest_go_first_with_a_warning(engine: Engine, caplog: pytest.LogCa
     assert names(broker.dead_letters([QUEUE])) == ["f", "e", "b"]
 
 
+def test_upkeep_keeps_to_a_bound_that_was_lowered(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    broker = engine.broker()
+    broker.import_dead(kill(broker, *"abc"))
+    bounded = closing(open_broker(engine.url, bounds=Bounds(dead_letter_max=2)))
+    bounded.promote([QUEUE])
+    assert broker.count([QUEUE])[QUEUE] == Counts(dead=2)
+    assert "4 of the oldest dead letters deleted" in caplog.text
+
+
 def test_they_expire(engine: Engine) -> None:
     broker = closing(open_broker(engine.url, bounds=Bounds(dead_letter_expires=0.05)))
     kill(broker, "a")

@@ -35,6 +35,8 @@ _PAGE = 100
 _STEP = 500
 #: And the most bytes that they have in all, unless one alone has more: a broker serves nobody else meanwhile.
 _STEP_BYTES = 8 << 20
+#: What a file may say: seconds by which another clock may be ahead, strikes and requeues.
+_AHEAD, _MOST_COUNTED = 86400.0, 1_000_000
 _RATE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:/\s*([smh]))?\s*")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -119,6 +121,8 @@ class DeadLetters:
         `countdown`: the first in so many seconds; `rate` (`10/s`, `100/m`): the others one after the other. They wait
         in the broker. With `dry_run` nothing is sent. Without any choice `everything` must be said.
         """
+        if not 0 <= countdown < float("inf"):
+            raise ValueError(f"a countdown of {countdown!r} seconds")
         pause = 1.0 / often if (often := per_second(rate)) else 0.0
         sent = 0
         for queue, names in self._oldest_first(_choice(ids, choice, everything)):
@@ -280,9 +284,20 @@ def _instant(age: Age, now: float) -> float:
 
 def _read(number: int, line: bytes) -> DeadLetter:
     try:
-        return msgspec.json.decode(line, type=DeadLetter)
-    except (msgspec.MsgspecError, ValueError) as error:
+        letter = msgspec.json.decode(line, type=DeadLetter)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise DecodeError(f"line {number} is no dead letter: {error}") from error
+    # A letter with these would be in the way of all others: in an engine's order, in its records, in lists of them.
+    instants = (letter.since, *(each.when for each in letter.history))
+    if not all(0 <= instant <= time.time() + _AHEAD for instant in instants):
+        raise DecodeError(f"line {number} is no dead letter: an instant is before 1970 or in the future")
+    if not all(0 <= count <= _MOST_COUNTED for count in (letter.strikes, letter.requeues)):
+        raise DecodeError(
+            f"line {number} is no dead letter: it counts {letter.strikes} strikes, {letter.requeues} requeues"
+        )
+    if not letter.queue:
+        raise DecodeError(f"line {number} is no dead letter: its queue has no name")
+    return letter
 
 
 def _here() -> str:

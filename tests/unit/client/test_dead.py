@@ -68,6 +68,38 @@ def test_large_ones_are_sent_again_a_few_at_a_time(app: Celery, kill: Kill, monk
     assert calls == [2, 1, 1]
 
 
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"since": 1e308},
+        {"since": -1.0},
+        {"since": 1e11},
+        {"history": [{"when": 1e308, "what": "failed", "who": ""}]},
+        {"strikes": -3},
+        {"strikes": 2**70},
+        {"requeues": -5},
+        {"queue": ""},
+        {"payload": "not base64!"},
+    ],
+    ids=str,
+)
+def test_a_file_with_lies_is_refused_by_its_line(app: Celery, kill: Kill, lie: dict[str, Any]) -> None:
+    kill("shop.pay", 1)
+    file = io.BytesIO()
+    app.dead.export(file)
+    told = {**json.loads(file.getvalue()), **lie}
+    with pytest.raises(DecodeError, match="line 2 "):
+        app.dead.load(io.BytesIO(file.getvalue() + json.dumps(told).encode()))
+    assert len(app.dead.list()) == 1
+
+
+def test_a_countdown_has_an_end(app: Celery, kill: Kill) -> None:
+    task_id = kill("shop.pay", 1)
+    for countdown in (float("nan"), float("inf"), -1.0):
+        with pytest.raises(ValueError, match="countdown"):
+            app.dead.requeue(task_id, countdown=countdown)
+
+
 def test_letters_are_chosen_by_id_task_reason_and_age(app: Celery, kill: Kill) -> None:
     first, second, third = kill("shop.pay", 1), kill("mail.send", 2, reason="lost"), kill("shop.pay", 3)
 

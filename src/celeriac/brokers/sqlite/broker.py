@@ -183,8 +183,10 @@ class SQLiteBroker(DeadLetters):
         """Dead letters may be a little older than they should: a look takes the file's lock."""
         if time.monotonic() >= self._next_expiry:
             self._next_expiry = time.monotonic() + _EXPIRY_LOOK
-            while self.write(lambda step: expire(step, self.bounds)):
-                pass
+            more = True
+            while more:
+                more, gone = self.write(lambda step: expire(step, self.bounds))
+                self.deleted.note(gone)
 
     def waiter(self, queues: Sequence[str]) -> SQLiteWaiter:
         return SQLiteWaiter(self, queues)

@@ -132,8 +132,9 @@ def second_chances(step: Step, name: str, instant: float, limit: int, bounds: Bo
     return sum(unbury(step, name, str(row[0]), 0.0, history.AGAIN, bounds=bounds) for row in rows)
 
 
-def expire(step: Step, bounds: Bounds) -> bool:
-    """Forget what is too old, a portion. Whether there may be more."""
+def expire(step: Step, bounds: Bounds) -> tuple[bool, int]:
+    """Forget what is too old or, by a lower bound than before or brought in, too much: a portion. Whether there may be
+    more, and how many there were too many of."""
     since = time.time() - bounds.dead_letter_expires
     rows = step.execute(SQL.expired_dead, (since, _PORTION)).fetchall()
     for queue in {row[2] for row in rows}:
@@ -141,7 +142,14 @@ def expire(step: Step, bounds: Bounds) -> bool:
     gone = step.execute(SQL.expired_past, (since, _PORTION)).rowcount
     if gone:
         tally(step, "past", -gone)
-    return len(rows) == _PORTION or gone == _PORTION
+    surplus = 0
+    for name, total in step.execute(SQL.too_many, (bounds.dead_letter_max,)).fetchall():
+        number = int(name.removeprefix("dead:"))
+        most = min(total - bounds.dead_letter_max, _PORTION)
+        oldest = step.execute(SQL.surplus_dead, (number, most)).fetchall()
+        erase(step, number, oldest)
+        surplus += len(oldest)
+    return len(rows) == _PORTION or gone == _PORTION or surplus >= _PORTION, surplus
 
 
 # -- the port ---------------------------------------------------------------------------------------------------------

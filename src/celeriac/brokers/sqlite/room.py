@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from ...drivers.sqlite import Step
 from .. import overflow
@@ -44,11 +44,14 @@ class Room:
 
     def drop(self, step: Step, over: Mapping[str, int]) -> int:
         """Set the oldest of the least urgent aside. Returns how many older dead letters had to go."""
-        corpses = []
-        for name, count in over.items():
-            queue = number_of(step, name)
-            for priority, place, message, payload in step.execute(SQL.oldest, (queue, count)).fetchall():
-                step.execute(SQL.no_longer_waits, (queue, priority, place))
-                settlement = overflow.dropped(payload, self._bounds.length_of(name) or 0)
-                corpses.append(Corpse(settlement, queue, message, payload, priority, 0, ""))
+        corpses = [corpse for name, count in over.items() for corpse in self._oldest(step, name, count)]
         return bury(step, corpses, self._bounds, time.time())
+
+    def _oldest(self, step: Step, name: str, count: int) -> Iterator[Corpse]:
+        queue, limit = number_of(step, name), self._bounds.length_of(name) or 0
+        while count > 0 and (row := step.execute(SQL.least_urgent, (queue,)).fetchone()):
+            (priority,) = row
+            for place, message, payload in step.execute(SQL.oldest, (queue, priority, count)).fetchall():
+                step.execute(SQL.no_longer_waits, (queue, priority, place))
+                count -= 1
+                yield Corpse(overflow.dropped(payload, limit), queue, message, payload, priority, 0, "")

@@ -27,10 +27,14 @@ INSERT INTO delayed (queue, due, message, priority, strikes) VALUES (?, ?, ?, ?,
 -- queue -> what counts for its limit
 SELECT count(*) FROM waiting WHERE queue = ? AND shelf IN (0, 1);
 
+-- name: least_urgent
+-- queue -> priority of what is ready and taken last
+SELECT priority FROM waiting WHERE queue = ? AND shelf = 0 ORDER BY priority DESC LIMIT 1;
+
 -- name: oldest
--- queue, limit -> the least urgent that are ready, of those the oldest
-SELECT w.priority, w.place, w.message, m.payload FROM waiting AS w CROSS JOIN messages AS m ON m.id = w.message
-WHERE w.queue = ? AND w.shelf = 0 ORDER BY w.priority DESC, w.place LIMIT ?;
+-- queue, priority, limit -> the oldest that are ready (one priority at a time: two directions of order are a sort)
+SELECT w.place, w.message, m.payload FROM waiting AS w CROSS JOIN messages AS m ON m.id = w.message
+WHERE w.queue = ? AND w.shelf = 0 AND w.priority = ? ORDER BY w.place LIMIT ?;
 
 -- name: no_longer_waits
 -- queue, priority, place
@@ -180,6 +184,10 @@ INSERT INTO tallies (name, total) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE S
 -- name: tally_known
 -- by how much, name -> the total, if there is one
 UPDATE tallies SET total = total + ? WHERE name = ? RETURNING total;
+
+-- name: too_many
+-- most -> queues that have more dead letters
+SELECT name, total FROM tallies WHERE name >= 'dead:' AND name < 'dead;' AND total > ?;
 
 -- ---- looking and tidying ----------------------------------------------------------------------------------------
 
