@@ -376,6 +376,9 @@ class Runner(Commanded):
             self._obey(SAFETY)
 
     def _run_quarantined(self) -> None:
+        if self._failures:  # the broker is away: what this raised would end us, and take what is finished with it
+            self._line.say("quarantined", ran=0)
+            return
         ran = 0
         try:
             self._send(1, Shelf.QUARANTINE)
