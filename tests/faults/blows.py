@@ -118,8 +118,8 @@ class Blows:
     def freeze(self) -> None:
         """Past its lease, and thawed."""
         node = self._some_node()
-        workers = self._workers(node)
         frozen = freeze(self._world, node, "node")
+        workers = self._workers(node)
         self._world.account.note("a node frozen", workers)
         until_taken(self._world, node)
         late = Late(self._world, workers, self._lanes)
@@ -148,6 +148,7 @@ class Blows:
         self._proxies[which].black_hole()
         self._world.account.note("a node without network", workers)
         until_taken(self._world, node)
+        workers = list({*workers, *self._workers(node)})  # it may have been starting some of them
         starts = self._world.journal.read().starts
         self._world.account.excuse(
             "starts without network", [run.task_id for run in starts if run.pid in workers and run.at >= began]
