@@ -20,6 +20,8 @@ from ..errors import OperationalError, QueueFull
 #: Sends messages to the broker in one round trip, by an instant of the monotonic clock.
 Send = Callable[[Sequence[Outgoing], float], None]
 
+_INTERRUPTED = "publishing was interrupted; the message may have been accepted"
+
 
 class _Ticket:
     """One caller's messages, waiting for the next trip. All fields but `turn` belong to the lock of the commit."""
@@ -109,12 +111,13 @@ class GroupCommit:
         except QueueFull as raised:
             error = raised
             if len(riders) > 1:  # nothing was queued, and one caller's full queue is nobody else's
+                error = OperationalError(_INTERRUPTED)  # what they learn should this end here
                 apart = {ticket: self._alone(ticket, deadline) for ticket in riders}
                 error = apart[mine]
         except Exception as raised:
             error = raised
         except BaseException:  # the interrupt is this thread's own; the others learn what it means for them
-            error = OperationalError("publishing was interrupted; the message may have been accepted")
+            error = OperationalError(_INTERRUPTED)
             raise
         finally:
             with self._lock:

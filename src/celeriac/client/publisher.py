@@ -148,14 +148,15 @@ class Publisher:
         began = monotonic()
         deadline = began + limit
         try:
-            self._commit.publish(messages, deadline)
+            try:
+                self._commit.publish(messages, deadline)
+            except OperationalError as error:
+                retries = conf.task_publish_retry if retry is None else retry
+                self._try_again(messages, began, deadline, error, self.retry_policy(retry_policy) if retries else None)
         except QueueFull as full:
             if conf.queue_overflow != "block" or full.hopeless:
                 raise
             self._wait_for_room(messages, deadline)
-        except OperationalError as error:
-            retries = conf.task_publish_retry if retry is None else retry
-            self._try_again(messages, began, deadline, error, self.retry_policy(retry_policy) if retries else None)
 
     def retry_policy(self, own: Mapping[str, Any] | None) -> dict[str, Any]:
         """`task_publish_retry_policy`, with what the call says over it."""

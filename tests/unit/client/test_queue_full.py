@@ -11,7 +11,7 @@ import pytest
 from celeriac import Celery
 from celeriac.brokers.base import Outgoing
 from celeriac.client.group_commit import GroupCommit
-from celeriac.errors import ImproperlyConfigured, QueueFull
+from celeriac.errors import ImproperlyConfigured, OperationalError, QueueFull
 from celeriac.wire.message import Message
 from tests.processes import until
 
@@ -122,3 +122,61 @@ def test_one_callers_full_queue_is_not_anothers() -> None:
         thread.join(20)
     assert set(errors) == {"full"}
     assert sorted(arrived) == ["a", "b", "first"]
+
+
+def test_where_the_leader_is_interrupted_nobody_is_told_that_nothing_was_queued() -> None:
+    """A caller that is refused calls again, and what had been queued would be there twice."""
+    first_trip, waiting = threading.Event(), threading.Event()
+    arrived: list[str] = []
+
+    def send(messages: Any, deadline: float) -> None:
+        names = [outgoing.queue for outgoing in messages]
+        if names == ["first"]:
+            first_trip.set()
+            assert waiting.wait(20)
+        elif len(names) > 1:
+            raise QueueFull("full", queue="full")
+        elif arrived:
+            raise KeyboardInterrupt
+        else:
+            arrived.extend(names)
+
+    commit = GroupCommit(send)
+    errors: dict[str, BaseException] = {}
+
+    def publish(queue: str) -> None:
+        try:
+            commit.publish([Outgoing(queue, Message({}, b"", {}))], 1e9)
+        except BaseException as error:
+            errors[queue] = error
+
+    threads = {name: threading.Thread(target=publish, args=(name,)) for name in ("first", "a", "b")}
+    for number, name in enumerate(threads):
+        threads[name].start()
+        assert first_trip.wait(20)
+        until(lambda number=number: len(commit._line) == number, what="it stands in line")  # type: ignore[misc]
+    waiting.set()
+    for thread in threads.values():
+        thread.join(20)
+    assert arrived == ["a"]
+    assert {name: type(error) for name, error in errors.items()} == {"a": KeyboardInterrupt, "b": OperationalError}
+
+
+def test_it_waits_for_room_also_where_the_broker_was_away_first(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = make(queue_max_length=1, queue_overflow="block", publish_timeout=20)
+    app.send_task("t")
+    publish, tries = app.broker.publish, list[float]()
+
+    def away_once(messages: Any, timeout: float | None = None) -> None:
+        tries.append(timeout or 0)
+        if len(tries) == 1:
+            error = OperationalError("away")
+            error.unsent = True
+            raise error
+        if len(tries) == 3:
+            app.broker.purge(["celery"])
+        publish(messages, timeout)
+
+    monkeypatch.setattr(app.broker, "publish", away_once)
+    app.send_task("t")
+    assert (len(tries), ready(app)) == (3, 1)
