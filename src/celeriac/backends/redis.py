@@ -47,6 +47,7 @@ class RedisBackend:
         """
         self._address = redis_address.parse(opened.url, opened.options, setting="result_backend")
         self._prefix = _prefix(opened.options) + "celery-task-meta-"
+        self._groups = _prefix(opened.options) + "celery-taskset-meta-"
         self._timeout = opened.connect_timeout
         self._pool = Pool(self._address, opened.connect_timeout, refusals=_REFUSALS)
 
@@ -102,6 +103,18 @@ class RedisBackend:
         for start in range(0, len(ids), 1000):
             some = ids[start : start + 1000]
             self._pool.run(("DEL", *[self._prefix + name for name in some]), timeout=self._timeout)
+
+    def put_group(self, group_id: str, data: bytes, expires: float | None) -> None:
+        key, milliseconds = self._groups + group_id, int((expires or 0) * 1000)
+        command: Command = ("PSETEX", key, milliseconds, data) if milliseconds else ("SET", key, data)
+        self._pool.run(command, timeout=self._timeout)
+
+    def get_group(self, group_id: str) -> bytes | None:
+        (data,) = self._pool.run(("GET", self._groups + group_id), timeout=self._timeout)
+        return data  # type: ignore[no-any-return]
+
+    def forget_group(self, group_id: str) -> None:
+        self._pool.run(("DEL", self._groups + group_id), timeout=self._timeout)
 
     def watch(self) -> RedisWatch:
         return RedisWatch(self._pool, self._prefix, self._timeout)

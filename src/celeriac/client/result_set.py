@@ -232,6 +232,8 @@ class ResultSet(ResultBase):
         on_interval: Callable[[], Any] | None,
     ) -> Iterator[AsyncResult[Any]]:
         """The single results, each when it has ended."""
+        if timeout is not None and timeout <= 0:
+            self._look()  # no time to wait is a look
         pending: dict[Waits, dict[str, list[AsyncResult[Any]]]] = {}
         for leaf in self._leaves():
             if leaf._cache is not None:
@@ -383,18 +385,13 @@ class _Gathering:
                 waits.end(wait)
 
     def _slice(self) -> float | None:
-        """Seconds to wait. At the deadline what has arrived already still counts."""
+        """Seconds to wait. Raises: TimeoutError."""
         if self._deadline is None:
             return self._interval
         left = self._deadline - monotonic()
         if left <= 0:
-            if self._late:
-                raise TimeoutError("The operation timed out.")
-            self._late = True
-            return 0.2  # what is stored already must have been read: a timeout of 0 is a look
+            raise TimeoutError("The operation timed out.")
         return left if self._interval is None else min(left, self._interval)
-
-    _late = False
 
     def _heed(
         self, task_id: str, document: bytes, on_message: Callable[[dict[str, Any]], Any] | None

@@ -52,6 +52,11 @@ class Tree:
                 graph.add_edge(parent, node)
         return graph
 
+    @property
+    def supports_native_join(self) -> bool:
+        """Waiting for many is one wait here, whatever the backend."""
+        return True
+
     @cached_property
     def graph(self) -> DependencyGraph:
         """`build_graph()`, once all have ended."""
