@@ -195,11 +195,11 @@ def purge(
     if dry_run:
         click.echo(f"Would be deleted: {letters.purge(*ids, dry_run=True, everything=everything, **choice)}.")
         return
-    if not force:
-        _ask(
-            False, f"Delete {letters.purge(*ids, dry_run=True, everything=everything, **choice)} dead letters for good?"
-        )
-    click.echo(f"Deleted: {letters.purge(*ids, everything=everything, **choice)}.")
+
+    def ask(count: int) -> None:
+        _ask(force, f"Delete {count} dead letters for good?")
+
+    click.echo(f"Deleted: {letters.purge(*ids, everything=everything, confirm=ask, **choice)}.")
 
 
 # -- inside -----------------------------------------------------------------------------------------------------------

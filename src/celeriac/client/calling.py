@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..errors import OperationalError
+from ..errors import OperationalError, QueueFull
 from ..foundation.identifiers import uuid4_text
 from ..signals import after_task_publish, before_task_publish, task_sent
 from ..wire import serializers
@@ -199,7 +199,7 @@ def _publish_all(
         batch = [make(task_id, encoded, *inherited) for task_id, encoded in calls[start : start + size]]
         try:
             publisher.publish(batch, **_delivery(options))
-        except OperationalError as error:
+        except (OperationalError, QueueFull) as error:
             error.add_note(f"{start} of {len(calls)} messages had been sent before")
             raise
 

@@ -7,11 +7,10 @@ again. It neither judges nor runs anything.
 from __future__ import annotations
 
 import fnmatch
-import heapq
 import re
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -125,12 +124,12 @@ class DeadLetters:
             raise ValueError(f"a countdown of {countdown!r} seconds")
         pause = 1.0 / often if (often := per_second(rate)) else 0.0
         sent = 0
-        for queue, names in self._oldest_first(_choice(ids, choice, everything)):
-            if dry_run:
-                sent += len(names)
-                continue
+        names = self._names(_choice(ids, choice, everything))
+        if dry_run:
+            return len(names)
+        for queue, some in _portions(names):
             after = countdown + sent * pause
-            sent += len(self._app.broker.requeue_dead(queue, names, after=after, every=pause, by=_here()))
+            sent += len(self._app.broker.requeue_dead(queue, some, after=after, every=pause, by=_here()))
         return sent
 
     def edit(
@@ -149,18 +148,33 @@ class DeadLetters:
         Raises: NoSuchLetter (also where somebody else changed it meanwhile), DecodeError and its like for a message
         that cannot be read, EncodeError.
         """
+        if payload is not None and not isinstance(payload, bytes):
+            raise TypeError(f"a payload is bytes, not {type(payload).__name__}")
         letter = self.get(identity, queues)
         made = payload if payload is not None else self._edited(letter, args, kwargs, headers)
         if not self._app.broker.edit_dead(letter, made, _here()):
             raise NoSuchLetter(f"dead letter {letter.id} is gone, or was changed just now")
         return self._app.broker.dead_letter(letter.queue, letter.id) or structs.replace(letter, payload=made)
 
-    def purge(self, *ids: str, dry_run: bool = False, everything: bool = False, **choice: Any) -> int:
-        """Delete them for good. Returns how many. Without any choice `everything` must be said."""
-        purged = 0
-        for queue, names in self._oldest_first(_choice(ids, choice, everything)):
-            purged += len(names) if dry_run else self._app.broker.purge_dead(queue, names)
-        return purged
+    def purge(
+        self,
+        *ids: str,
+        dry_run: bool = False,
+        everything: bool = False,
+        confirm: Callable[[int], Any] | None = None,
+        **choice: Any,
+    ) -> int:
+        """Delete them for good. Returns how many. Without any choice `everything` must be said.
+
+        `confirm` is called with their number before any is deleted, and raises to leave them: what dies meanwhile is
+        not deleted.
+        """
+        names = self._names(_choice(ids, choice, everything))
+        if dry_run:
+            return len(names)
+        if confirm is not None:
+            confirm(len(names))
+        return sum(self._app.broker.purge_dead(queue, some) for queue, some in _portions(names))
 
     # -- elsewhere -------------------------------------------------------------------------------------------
 
@@ -215,18 +229,8 @@ class DeadLetters:
             yield from page
             last = page[-1]
 
-    def _oldest_first(self, choice: Choice) -> Iterator[tuple[str, Sequence[str]]]:
-        """Ids by queue, in portions; what dies while this goes on is not among them."""
-        names = [(it.since, it.queue, it.id, len(it.payload)) for it in self._chosen(choice)]
-        heapq.heapify(names)
-        while names:
-            portion: dict[str, Any] = {}
-            count = size = 0
-            while names and count < _STEP and (not count or size + names[0][3] <= _STEP_BYTES):
-                _, queue, name, length = heapq.heappop(names)
-                portion.setdefault(queue, []).append(name)
-                count, size = count + 1, size + length
-            yield from portion.items()
+    def _names(self, choice: Choice) -> Sequence[_Name]:
+        return [(it.since, it.queue, it.id, len(it.payload)) for it in self._chosen(choice)]
 
     def _edited(
         self,
@@ -253,6 +257,23 @@ class DeadLetters:
         came_by = message.properties.get("delivery_info") or {}
         tag = str(message.properties.get("delivery_tag") or letter.id)
         return envelope.encode(message, letter.queue, tag, exchange=str(came_by.get("exchange") or ""))
+
+
+#: Of a letter: since when, queue, id, bytes.
+_Name = tuple[float, str, str, int]
+
+
+def _portions(names: Iterable[_Name]) -> Iterator[tuple[str, Sequence[str]]]:
+    """Ids by queue, the oldest first, each portion within the bounds of one step."""
+    rest = sorted(names, reverse=True)
+    while rest:
+        portion: dict[str, Any] = {}
+        count = size = 0
+        while rest and count < _STEP and (not count or size + rest[-1][3] <= _STEP_BYTES):
+            _, queue, name, length = rest.pop()
+            portion.setdefault(queue, []).append(name)
+            count, size = count + 1, size + length
+        yield from portion.items()
 
 
 def _choice(ids: tuple[str, ...], words: dict[str, Any], everything: bool = True) -> Choice:

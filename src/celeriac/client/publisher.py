@@ -113,7 +113,7 @@ class Publisher:
         token = _gathered.set(None)
         try:
             self.publish(messages)
-        except OperationalError as error:
+        except (OperationalError, QueueFull) as error:
             error.add_note(f"{sent} messages of the same canvas had been sent before")
             raise
         finally:
@@ -186,7 +186,7 @@ class Publisher:
             batch = drafts[start : start + size]
             try:
                 self.publish([one.outgoing for one in batch], timeout=timeout, retry=retry, retry_policy=policy)
-            except OperationalError as error:
+            except (OperationalError, QueueFull) as error:
                 if len(drafts) > 1:
                     error.add_note(f"{start} of {len(drafts)} messages had been sent before")
                 raise

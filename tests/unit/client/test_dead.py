@@ -93,6 +93,23 @@ def test_a_file_with_lies_is_refused_by_its_line(app: Celery, kill: Kill, lie: d
     assert len(app.dead.list()) == 1
 
 
+def test_what_dies_while_somebody_is_asked_is_not_deleted(app: Celery, kill: Kill) -> None:
+    kill("shop.pay", 1)
+    asked: list[int] = []
+
+    def confirm(count: int) -> None:
+        asked.append(count)
+        kill("shop.pay", 2)
+
+    assert app.dead.purge(everything=True, confirm=confirm) == 1
+    assert (asked, len(app.dead.list())) == ([1], 1)
+
+
+def test_a_payload_is_bytes(app: Celery, kill: Kill) -> None:
+    with pytest.raises(TypeError, match="bytes"):
+        app.dead.edit(kill("shop.pay", 1), payload="text")  # type: ignore[arg-type]
+
+
 def test_a_countdown_has_an_end(app: Celery, kill: Kill) -> None:
     task_id = kill("shop.pay", 1)
     for countdown in (float("nan"), float("inf"), -1.0):

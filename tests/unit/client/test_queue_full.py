@@ -47,6 +47,15 @@ def test_it_is_refused_at_once(make: Make) -> None:
     assert ready(app) == 2
 
 
+def test_of_a_batch_in_portions_it_is_told_what_was_sent(make: Make) -> None:
+    app = make(queue_max_length=1500)
+    task = app.task(name="t")(lambda number: None)
+    with pytest.raises(QueueFull) as raised:
+        task.send_many([(number,) for number in range(2500)])
+    assert raised.value.__notes__ == ["1000 of 2500 messages had been sent before"]
+    assert ready(app) == 1000
+
+
 def test_it_waits_for_room(make: Make) -> None:
     app = make(queue_max_length={"celery": 1}, queue_overflow="block", publish_timeout=20)
     app.send_task("t")
