@@ -9,17 +9,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
-from ..drivers.sqlite import Database, Ear, Heard, Step, locate, statements
+from ..drivers.sqlite import Database, Ear, Heard, Step, locate
 from ..errors import CeleriacError
 from ..wire.message import Record
-from .base import Opened
+from . import sqlite_chords as chords
+from .base import Opened, Part
+from .sqlite_rows import SQL, key
 
 T = TypeVar("T")
-
-SQL = statements(Path(__file__).with_name("sqlite.sql"))
 
 TOPIC = "results"
 #: Rows that one step of expiry looks at.
@@ -30,24 +29,8 @@ _PAGE = 1000
 LOOK = 1.0
 
 
-def key(task_id: str) -> bytes | str:
-    """A UUID as its 16 bytes: the index is half as large. Any other id as it is; no two ids share a key."""
-    if (
-        len(task_id) == 36
-        and task_id[8] == task_id[13] == task_id[18] == task_id[23] == "-"
-        and not _has_upper(task_id)
-    ):
-        try:
-            packed = bytes.fromhex(task_id.replace("-", ""))
-        except ValueError:
-            return task_id
-        if len(packed) == 16:
-            return packed
-    return task_id
-
-
-def _has_upper(text: str) -> bool:
-    return text != text.lower()
+#: Groups that are kept stand among the results, under names that no task has.
+_GROUP = "celery-taskset-meta-"
 
 
 def put(step: Step, records: Sequence[Record]) -> None:
@@ -96,7 +79,7 @@ class SQLiteBackend:
     def open(self) -> None:
         if not self._retained:
             self._database.retain()
-            self._database.tidiers.add(self._expiry)
+            self._database.tidiers |= {self._expiry, chords.expire}
             self._retained = True
         self._database.open(self._timeout)
 
@@ -113,8 +96,8 @@ class SQLiteBackend:
 
     @property
     def location(self) -> Mapping[str, Any]:
-        """How a joined broker stores records inside its own step."""
-        return {"put": put}
+        """How a joined broker stores records, and counts members of chords, inside its own step."""
+        return {"put": put, "count": chords.count}
 
     def put_many(self, records: Sequence[Record]) -> None:
         if not records:
@@ -131,6 +114,29 @@ class SQLiteBackend:
     def forget(self, ids: Sequence[str]) -> None:
         rows = [(key(task_id),) for task_id in ids]
         self.write(lambda step: step.many(SQL.forget, rows))
+
+    # -- groups -------------------------------------------------------------------------------------------------
+
+    def begin_group(self, group_id: str, size: int, expires: float | None) -> None:
+        self.write(lambda step: chords.begin(step, group_id, size, expires))
+
+    def grow_group(self, group_id: str, more: int) -> None:
+        self.write(lambda step: chords.grow(step, group_id, more))
+
+    def parts(self, group_id: str) -> list[Part]:
+        return self.read(lambda step: chords.parts(step, group_id))
+
+    def end_group(self, group_id: str) -> None:
+        self.write(lambda step: chords.end(step, group_id))
+
+    def put_group(self, group_id: str, data: bytes, expires: float | None) -> None:
+        self.put_many((Record(_GROUP + group_id, data, expires),))
+
+    def get_group(self, group_id: str) -> bytes | None:
+        return self.get_many((_GROUP + group_id,)).get(_GROUP + group_id)
+
+    def forget_group(self, group_id: str) -> None:
+        self.forget((_GROUP + group_id,))
 
     def watch(self) -> SQLiteWatch:
         return SQLiteWatch(self)

@@ -16,7 +16,7 @@ import pytest
 
 from celeriac.backends.registry import open_backend
 from celeriac.backends.sqlite import SQLiteBackend
-from celeriac.brokers.base import Counts, Outgoing, Settlement
+from celeriac.brokers.base import Counts, Member, Outgoing, Settlement
 from celeriac.brokers.registry import open_broker
 from celeriac.brokers.revocation import Revocation
 from celeriac.brokers.sqlite.broker import SQLiteBroker
@@ -323,6 +323,29 @@ def test_expired_results_are_removed_in_portions(opens: Open, path: Path) -> Non
         broker.promote([QUEUE])
     reader = sqlite3.connect(path)
     assert reader.execute("SELECT count(*) FROM results").fetchone() == (10,)
+    reader.close()
+    backend.close()
+
+
+def test_chords_that_are_over_are_erased_in_portions(opens: Open, path: Path) -> None:
+    broker, backend = opens(), open_backend(f"sqlite:///{path}")
+    assert isinstance(backend, SQLiteBackend)
+    backend.open()
+    broker.join(backend.identity, backend.location)
+    broker.enlist("me", [QUEUE])
+    consumer = broker.consumer("me", [QUEUE])
+    fire = Outgoing(QUEUE, Message({}, b"x", {}))
+    for group_id, size in (("large", 1300), ("small", 3), ("kept", 3)):
+        backend.begin_group(group_id, size + 1, 60)
+        members = tuple(Member(group_id, str(number), number, b"{}", fire) for number in range(size))
+        consumer.send([Settlement(None, members=members)], 0)
+        consumer.receive()
+    for group_id in ("large", "small"):
+        backend.end_group(group_id)
+    broker.promote([QUEUE])
+    reader = sqlite3.connect(path)
+    assert reader.execute("SELECT count(*) FROM parts").fetchone() == (3,)
+    assert reader.execute("SELECT count(*) FROM chords").fetchone() == (1,)
     reader.close()
     backend.close()
 

@@ -12,7 +12,7 @@ from .. import overflow
 from ..base import Capabilities, Counts, Delivery, Opened, Outgoing, Shelf
 from ..deleted import Deleted
 from ..revocation import Revocation
-from .consumer import Held, Put, SQLiteConsumer
+from .consumer import Count, Held, Put, SQLiteConsumer
 from .dead import DeadLetters, expire, next_chance, second_chances
 from .entry import Waiting, enqueue, number_of, numbers_of, pack, topic
 from .revoked import revocations, revoke
@@ -44,6 +44,8 @@ class SQLiteBroker(DeadLetters):
         self._retained = False
         #: Stores records of settlements in the joined backend's tables.
         self.put: Put | None = None
+        #: The same for members of chords.
+        self.count_members: Count | None = None
 
     @property
     def path(self) -> str:
@@ -65,6 +67,7 @@ class SQLiteBroker(DeadLetters):
     def join(self, identity: tuple[str, Any], location: Mapping[str, Any]) -> bool:
         joined = identity == ("sqlite", str(self._database.path))
         self.put = location["put"] if joined else None
+        self.count_members = location["count"] if joined else None
         return joined
 
     # -- steps, for this package --------------------------------------------------------------------------------

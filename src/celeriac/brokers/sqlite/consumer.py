@@ -10,7 +10,7 @@ from ...drivers.sqlite import Step
 from ...errors import BrokerError, CeleriacError, FencedError, OperationalError
 from ...wire.message import Record
 from .. import history
-from ..base import Delivery, Settlement, Shelf, Turn, Verdict
+from ..base import Delivery, Member, Settlement, Shelf, Turn, Verdict
 from ..bounds import Bounds
 from .dead import Corpse, bury
 from .entry import LOWEST, Parcel, Waiting, enqueue, numbers_of, pack, topic
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Stores records inside the step that it is given.
 Put = Callable[[Step, Sequence[Record]], None]
+#: Counts members of chords inside the step that it is given; returns those that have made theirs complete.
+Count = Callable[[Step, Sequence[Member]], list[Member]]
 
 
 class Held(NamedTuple):
@@ -52,6 +54,7 @@ class Settling:
         self._struck: list[tuple[int, str]] = []
         self._unstruck: list[tuple[int]] = []
         self._records: list[Record] = []
+        self._members: list[Member] = []
         self._parcels: list[Parcel] = []
         self._topics: set[str] = set()
 
@@ -71,6 +74,9 @@ class Settling:
                 self._keep(settlement, delivery, held)
         if settlement.record is not None:
             self._records.append(settlement.record)
+        if settlement.members or settlement.also:
+            self._members += settlement.members
+            self._records += settlement.also
         self._parcels += parcels
 
     def _keep(self, settlement: Settlement, delivery: Delivery, held: Held) -> None:
@@ -92,7 +98,7 @@ class Settling:
             row = (held.queue, held.message, delivery.payload, held.priority, strikes)
             self._dead.append(Corpse(settlement, *row, strike))
 
-    def write(self, step: Step, put: Put | None, bounds: Bounds) -> int:
+    def write(self, step: Step, put: Put | None, count: Count | None, bounds: Bounds) -> int:
         """Returns how many dead letters had to go."""
         step.topics |= self._topics
         for statement, rows in (
@@ -108,6 +114,8 @@ class Settling:
             (known,) = step.execute(SQL.struck, (message,)).fetchone() or ("",)
             step.execute(SQL.strike, (message, history.joined(known, strike)))
         gone = bury(step, self._dead, bounds, self._now) if self._dead else 0
+        if self._members and count is not None:  # what they publish is encoded here: it is one message a chord
+            self._parcels += pack([member.fire for member in count(step, self._members)])
         if self._parcels:
             enqueue(step, self._parcels)
         if self._records and put is not None:
@@ -174,7 +182,7 @@ class SQLiteConsumer:
             settling = Settling(self.name, held, now)
             for settlement, parcels in settlements:
                 settling.add(settlement, parcels)
-            gone[:] = [settling.write(step, self._broker.put, self._broker.bounds)]
+            gone[:] = [settling.write(step, self._broker.put, self._broker.count_members, self._broker.bounds)]
             if limit <= 0:
                 return Turn([], tuple(settling.refused), now, False, revision)
             beside = {row.shelf for row in settling.left()}

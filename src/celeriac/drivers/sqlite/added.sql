@@ -42,3 +42,24 @@ CREATE TABLE IF NOT EXISTS past (
     history  TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS past_since ON past (since);
+
+-- Chords whose members are counted. name: 16 bytes where it is a UUID, else text; NULL: forgotten, and erased by upkeep.
+-- size: how many members complete it. counted: how many have ended. id: never given twice.
+CREATE TABLE IF NOT EXISTS chords (
+    id      INTEGER PRIMARY KEY,
+    name    BLOB UNIQUE,
+    size    INTEGER NOT NULL,
+    counted INTEGER NOT NULL,
+    expires REAL
+);
+CREATE INDEX IF NOT EXISTS chords_expire ON chords (expires) WHERE expires IS NOT NULL;
+
+-- Members that have ended, each once. task_id: as in `results`.
+CREATE TABLE IF NOT EXISTS parts (
+    id       INTEGER PRIMARY KEY,
+    chord    INTEGER NOT NULL,
+    task_id  BLOB NOT NULL,
+    place    INTEGER NOT NULL,
+    document BLOB NOT NULL,
+    UNIQUE (chord, task_id)
+);

@@ -28,7 +28,7 @@ LAYOUT = 1
 _LAYOUT_SQL = Path(__file__).with_name("layout.sql")
 #: Tables that layout 1 got later: a file may lack them, and whoever does not know them may go on with it.
 _ADDED_SQL = Path(__file__).with_name("added.sql")
-_ADDED = ("revoked", "tallies", "struck", "dead_more", "past")
+_ADDED = ("revoked", "tallies", "struck", "dead_more", "past", "chords", "parts")
 
 #: Pauses while another process writes, seconds: a turn takes well under a millisecond.
 _FIRST_PAUSE = 0.0001
