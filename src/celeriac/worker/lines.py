@@ -27,6 +27,7 @@ import json
 import os
 import select
 import socket
+import threading
 from typing import Any
 
 from msgspec import structs
@@ -46,10 +47,15 @@ def on_line(payload: bytes) -> str:
 
 
 class Line:
-    """One end. `said()` never blocks; `say` blocks only while the other side does not read 200 kB of lines."""
+    """One end. `said()` never blocks; `say` blocks only while the other side does not read, and then after some 270
+    short words: a supervisor's end is made `impatient`, since a runner reads nothing as long as its task runs."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
+        #: It never waits: what the other side has no room for is kept for the next word, or `push`.
+        self.impatient = False
+        self._unsent = bytearray()
+        self._lock = threading.Lock()
         self._inode = os.fstat(sock.fileno()).st_ino
         self.closed = False
         self._rest = b""
@@ -77,8 +83,24 @@ class Line:
         with contextlib.suppress(OSError):
             if fds:
                 socket.send_fds(self.sock, [text.encode()], fds)
+            elif self.impatient:
+                self.push(text.encode())
             else:
                 self.sock.sendall(text.encode())
+
+    def push(self, more: bytes = b"") -> bool:
+        """Send what is kept, as far as there is room for it. Returns whether that was all."""
+        with self._lock:
+            self._unsent += more
+            while self._unsent:
+                try:
+                    sent = self.sock.send(self._unsent, socket.MSG_DONTWAIT)
+                except BlockingIOError:
+                    return False
+                except OSError:  # a dead other side
+                    sent = len(self._unsent)
+                del self._unsent[:sent]
+        return True
 
     def said(self, most_fds: int = 0) -> list[tuple[str, dict[str, Any]]]:
         """The lines that have arrived; sets `closed` at end of file. It never waits, so it may be called any time."""

@@ -71,6 +71,7 @@ class SoloNode:
         self._app = app
         self._board = Board()
         self._line, self._runner_line = Line.pair()
+        self._line.impatient = True
         self._consumer = f"{own}/0.1"
         self._enlisted = threading.Event()
         self._settled = threading.Event()
@@ -157,6 +158,7 @@ class SoloNode:
         while not self._line.closed:
             wait = min(_TICK, deadlines.soonest - time.monotonic())
             readable, _, _ = select.select([self._line], [], [], max(0.0, wait))
+            self._line.push()
             deadlines.look([self._handle], time.monotonic())
             self._end_found()
             for word, more in self._line.said() if readable else []:

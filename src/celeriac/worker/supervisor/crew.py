@@ -123,6 +123,8 @@ class Crew:
                 del self._respawn[slot]
                 self.spawn(slot)
         self._look_at_heirs()
+        for handle in self.runners.values():
+            handle.line.push()
         for template in list(self._former):
             if not any(each.template is template for each in self.runners.values()):
                 self._selector.unregister(template.line)
@@ -183,6 +185,7 @@ class Crew:
         """So many of each runner's lanes are used from now on; what runs in the others goes on."""
         self._lanes = lanes
         for handle in self.runners.values():
+            handle.lanes = lanes
             handle.line.say("lanes", most=lanes)
 
     def pause(self, why: str) -> None:
@@ -245,8 +248,10 @@ class Crew:
 
     def _share(self, heir: RunnerHandle, old: RunnerHandle | None) -> None:
         lanes = self._lanes or self._board.lanes
-        taken = 0 if old is None else len(self._board.runs(old.slot))
-        heir.line.say("lanes", most=max(0, lanes - taken))
+        most = max(0, lanes - (0 if old is None else len(self._board.runs(old.slot))))
+        if most != heir.lanes:
+            heir.lanes = most
+            heir.line.say("lanes", most=most)
 
     def abandon(self) -> None:
         """End the template by force, and with it whatever it started; the loop hears of it by the end of its line."""

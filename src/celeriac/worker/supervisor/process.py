@@ -49,6 +49,8 @@ class RunnerHandle(Struct):
     over: bool = False
     #: It is ready, and starts nothing before its predecessor has ended.
     standby: bool = False
+    #: How many of its lanes it was told to use; -1: it was told nothing.
+    lanes: int = -1
     #: What its runs come to, by receipt, where we end it because of them: then what ran beside them is not blamed.
     fates: dict[int, Fate] = {}
     #: What it acknowledged before the run, by receipt (`Delivery.was`): the broker has forgotten it.
@@ -95,6 +97,7 @@ class Template:
         """Ask for a runner, which is paused from its start for each of the reasons given; returns our end of its line.
         `forked` or its end of file follows."""
         here, there = Line.pair()
+        here.impatient = True
         for why in pauses:
             here.say("pause", why=why)
         self.line.say("fork", fds=(there.fileno(),), slot=slot, consumer=consumer)

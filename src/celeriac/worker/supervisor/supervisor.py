@@ -256,9 +256,11 @@ class Supervisor:
 
     def _pass_on_mourned(self, now: float) -> None:
         """To a runner that runs nothing: one that is ended itself would take it along."""
-        handles = self._crew.ready()
-        idle = [handle for handle in handles if not self._board.last(handle.slot)[0]]
-        while self._mourned and (idle or (handles and now - self._mourned[0][0] > MOURNED)):
+        while self._mourned:
+            handles = [each for each in self._crew.ready() if each.line.push()]  # the others have not read the last one
+            idle = [handle for handle in handles if not self._board.last(handle.slot)[0]]
+            if not idle and (not handles or now - self._mourned[0][0] <= MOURNED):
+                return
             (idle or handles)[0].line.say("mourn", **self._mourned.popleft()[1])
 
     def wanted(self, found: list[Found], orders: list[Revocation]) -> None:
