@@ -189,16 +189,24 @@ class DeadLetters:
     def load(self, file: BinaryIO, queue: str | None = None) -> int:
         """Keep what `export` wrote, here (in `queue`, or in the queue that each came from). Returns how many.
 
-        A file that is read twice makes letters twice. Raises: DecodeError that names the line.
+        A file that is read twice makes letters twice. Raises: DecodeError that names the line, and how many are kept.
         """
         loaded = 0
-        numbered = enumerate(file, 1)
-        while page := [*islice(numbered, _PAGE)]:
-            letters = [_read(number, line) for number, line in page if line.strip()]
-            if queue is not None:
-                letters = [structs.replace(letter, queue=queue) for letter in letters]
-            loaded += len(self._app.broker.import_dead(letters, _here()))
-        return loaded
+        page: list[DeadLetter] = []
+        size = 0
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                letter = _read(number, line)
+            except DecodeError as error:
+                raise DecodeError(f"{error}; the first {loaded} letters of the file are kept") from error
+            page.append(letter if queue is None else structs.replace(letter, queue=queue))
+            size += len(line)
+            if len(page) == _PAGE or size > _STEP_BYTES:
+                loaded += len(self._app.broker.import_dead(page, _here()))
+                page, size = [], 0
+        return loaded + len(self._app.broker.import_dead(page, _here()))
 
     # -- inside ----------------------------------------------------------------------------------------------
 

@@ -93,6 +93,20 @@ def test_a_file_with_lies_is_refused_by_its_line(app: Celery, kill: Kill, lie: d
     assert len(app.dead.list()) == 1
 
 
+def test_of_a_file_with_a_bad_line_it_is_told_how_many_are_kept(
+    app: Celery, kill: Kill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        kill("shop.pay", number)
+    file = io.BytesIO()
+    app.dead.export(file)
+    app.dead.purge(everything=True)
+    monkeypatch.setattr("celeriac.client.dead._STEP_BYTES", 10)  # each is a step of its own
+    with pytest.raises(DecodeError, match=r"line 4 .* the first 3 letters of the file are kept"):
+        app.dead.load(io.BytesIO(file.getvalue() + b"{}"))
+    assert app.dead.count() == 3
+
+
 def test_what_dies_while_somebody_is_asked_is_not_deleted(app: Celery, kill: Kill) -> None:
     kill("shop.pay", 1)
     asked: list[int] = []
