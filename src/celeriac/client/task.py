@@ -10,6 +10,7 @@ import sys
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import Token
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, ParamSpec, TypeVar, cast
 
 from ..errors import MaxRetriesExceededError, OperationalError, Retry
@@ -99,7 +100,7 @@ class Task(Generic[P, R_co], Composing):
     #: A failure that is final is kept as a dead letter too; sent again after so many seconds (None: by nobody but an
     #: operator), so many times.
     dead_letter: bool | None = None
-    dead_letter_requeue_after: float | None = None
+    dead_letter_requeue_after: timedelta | float | None = None
     dead_letter_max_requeues: int | None = None
     #: Exceptions that are part of normal operation: stored as failures, logged without a traceback.
     throws: tuple[type[BaseException], ...] = ()

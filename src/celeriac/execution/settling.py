@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, structs
 
 from ..brokers.base import Outgoing, Settlement, Shelf, Verdict
+from ..client.progress import seconds
 from ..client.request import Context
 from ..errors import Ignore, Reject, TaskRevokedError, TimeLimitExceeded
 from ..signals import task_internal_error
@@ -215,9 +217,9 @@ class Settling:
         return Settled(verdict, outcome, failed.calls)
 
 
-def chances(after: float | None, most: int | None) -> tuple[float, int]:
+def chances(after: timedelta | float | None, most: int | None) -> tuple[float, int]:
     """`Settlement.again_after` and `again_most` for a task's options, or the app's settings."""
-    return float(after or 0.0), int(most or 0)
+    return float(seconds(after) or 0.0), int(most or 0)
 
 
 def _detail(error: BaseException) -> str:

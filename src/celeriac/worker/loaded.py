@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from ..client.app import Celery
 from ..client.current import get_current_app
+from ..client.progress import seconds
 from ..errors import CeleriacError, ImproperlyConfigured
 from ..execution import limits
 from ..execution.follow_up import takes_three
@@ -195,7 +196,12 @@ def _have(pool: str) -> None:
 
 def policy_of(task: Any) -> Policy:
     """What the supervisor must know of a task, or of the app's base class, which has what the settings say."""
-    return msgspec.convert({name: getattr(task, name) for name in Policy.__struct_fields__}, Policy)
+    options = {name: getattr(task, name) for name in Policy.__struct_fields__}
+    options["dead_letter_requeue_after"] = seconds(options["dead_letter_requeue_after"])
+    try:
+        return msgspec.convert(options, Policy)
+    except msgspec.ValidationError as error:
+        raise ImproperlyConfigured(f"task {task.name or '(settings of all tasks)'}: {error}") from error
 
 
 def _common_policy(app: Celery) -> Policy:

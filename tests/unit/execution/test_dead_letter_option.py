@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -83,7 +83,8 @@ def test_what_cannot_be_written_is_a_failure_like_others(app: Celery, run: Run) 
 
 
 def test_the_setting_is_for_all_and_a_task_may_say_no(app: Celery, run: Run) -> None:
-    app.conf.update(task_dead_letter=True, task_dead_letter_requeue_after=60, task_dead_letter_max_requeues=1)
+    after = timedelta(minutes=1)
+    app.conf.update(task_dead_letter=True, task_dead_letter_requeue_after=after, task_dead_letter_max_requeues=1)
 
     @app.task
     def breaks() -> None:
@@ -110,7 +111,8 @@ def test_the_reason_of_a_rejection_is_bounded_and_a_text_that_every_store_takes(
         raise Reject("name \udce9" + "." * 100_000)
 
     detail = run(refuses).detail
-    assert detail.encode() and len(detail) <= 50_001
+    assert detail.encode()
+    assert len(detail) <= 50_001
 
 
 def test_by_default_failures_are_not_kept(app: Celery, run: Run) -> None:
