@@ -113,10 +113,16 @@ def chord_body(self: Any, group_id: str, body: Any) -> None:
     body = maybe_signature(body, app=app)
     values, error = parts_of(app, group_id)
     if error is None:
-        with derived_from(f"{group_id}:body"), app.publisher.gathering(hold=True) as gathered:
-            body.apply_async((values,), root_id=request.root_id, parent_id=request.parent_id)
-        request.follow_ups.extend(gathered.messages)
-        return
+        try:
+            with derived_from(f"{group_id}:body"), app.publisher.gathering(hold=True) as gathered:
+                body.apply_async((values,), root_id=request.root_id, parent_id=request.parent_id)
+            request.follow_ups.extend(gathered.messages)
+            return
+        except (
+            Exception
+        ) as cause:  # arguments that do not fit, results that cannot be written: its end comes all the same
+            error = ChordError(f"Callback error: {cause!r}")
+            error.__cause__ = cause
     # From here on this run is the body's: its results, errbacks, and members of chords around it end with the error.
     request.chain, request.errbacks, request.id = [body], as_list(body.options.get("link_error")), body.id or request.id
     raise error

@@ -97,6 +97,7 @@ def _ends(specs: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
             yield from _ends([kwargs["body"]] if kwargs.get("body") else ())
         else:
             yield spec.get("options") or {}
+        yield from _ends((spec.get("options") or {}).get("chain") or ())  # what was to follow it
 
 
 def _fire(app: Celery, request: Context, group_id: str, body: Mapping[str, Any]) -> Outgoing:

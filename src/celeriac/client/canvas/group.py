@@ -114,7 +114,8 @@ class group(Signature):  # noqa: N801 - Celery's name
         return result
 
     def _send(self, members: list[Any], group_id: str, args: Any, kwargs: Any, options: dict[str, Any]) -> None:
-        options.pop("group_index", None)
+        for name in ("group_index", "add_to_parent", "producer"):
+            options.pop(name, None)
         chord = options.pop("chord", None)
         bodies = [chord if chord is not None else member.options.get("chord") for member in members]
         if bodies[-1] is not None:
