@@ -1,4 +1,4 @@
-"""Whatever is built, and whatever fails in it: once the queue is empty everything has ended, with a value or an error."""
+"""Whatever is built, and whatever fails in it: once the queue is empty all has ended, with a value or an error."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ def require(app: Celery) -> Counting:
     if not isinstance(backend, Counting) or not app.broker.join(backend.identity, backend.location):
         where = f"{mask(str(app.broker_url))} with results in {mask(str(app.backend_url))}"
         raise ChordsNotCounted(
-            f"chords cannot be counted by {where}: broker and backend must be one place, so that a member's end and its "
-            "being counted are one step; apply() runs them here"
+            f"chords cannot be counted by {where}: broker and backend must be one place, so that a member's end and "
+            "its being counted are one step; apply() runs them here"
         )
     return backend
 
