@@ -7,6 +7,7 @@ is held is not. Like `runner`, it decides nothing about a message and does not l
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import selectors
 import time
@@ -38,6 +39,8 @@ logger = logging.getLogger("celeriac.worker.runner")
 _MOST = 1000
 #: Seconds after which what is held, and cannot begin though lanes are free, goes back; and until more is asked for.
 _TOO_LONG = 0.5
+#: Seconds until the next look at queues where nothing but a suspect waits, which we cannot have.
+_ANOTHER_LOOK = 0.1
 #: Seconds until it is asked again who is revoked, where the broker did not say.
 _UNCHECKED = 0.2
 #: Seconds until the next look while the supervisor finds out what is still ours.
@@ -127,6 +130,7 @@ class ManyRunner(Commanded):
         """Whatever can be done now; then wait for something to do."""
         self._quieted = self._quieted and self._quiet
         self._advance()
+        self._alone = self._alone and self._in_hand  # it may have been revoked, or given back
         limit = self._wanted()
         if self._refused:
             self._sift()
@@ -212,7 +216,10 @@ class ManyRunner(Commanded):
         if self._asked:
             self._woken = len(turn.deliveries) >= self._asked
             # Asked with empty hands there is nothing to drain: another runner was faster.
-            self._drought.seen(turn.suspects and beside, self._clock())
+            waits = turn.suspects and beside
+            self._drought.seen(waits, self._clock())
+            if waits and not turn.deliveries:  # whoever waits for messages finds that one at once, again and again
+                self._not_before = self._clock() + _ANOTHER_LOOK
         self._revision = turn.revision
         self._unchecked = self._unchecked or bool(turn.revision and (turn.deliveries or self._held))
         if turn.deliveries and not self._held:
@@ -391,6 +398,7 @@ class ManyRunner(Commanded):
                     self._exchange(0)
                 elif self._in_hand:
                     self._rest(self._patience())
+                    self._obey()
         finally:
             self._line.say("quarantined", ran=ran)
 
@@ -452,9 +460,9 @@ class ManyRunner(Commanded):
             unsaid = self._outcomes or self._adrift
             if not self._roster.running and not unsaid:
                 return
+            self._try(self._obey)  # what is not read would wake us at once, again and again
             if not unsaid:
                 self._rest(self._patience())
-                self._try(self._obey)
             elif not self._try(self._sift if self._refused else lambda: self._exchange(0)) and not self._roster.running:
                 attempts += 1
         logger.error("the broker stays away: what was finished here and not yet settled will run again")
@@ -465,6 +473,8 @@ class ManyRunner(Commanded):
             self._roster.end(lane, self._clock())
         while self._roster.running:
             self._rest(self._patience())
+            with contextlib.suppress(CeleriacError):
+                self._obey()
             self._collect()
             self._wards.tick(self._clock())
 
