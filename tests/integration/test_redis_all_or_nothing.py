@@ -44,6 +44,28 @@ def test_what_cannot_be_queued_stays_where_it_is(redis_server: RedisServer, prio
     broker.close()
 
 
+def test_large_messages_are_promoted_in_several_calls(redis_server: RedisServer) -> None:
+    """Redis serves nobody else meanwhile: a call of 1,000 of 20 MB would hold it for a minute."""
+    broker = broker_of(redis_server.url())
+    broker.enlist("n/1", ["celery"])
+    consumer = broker.consumer("n/1", ["celery"])
+    for number in range(6):
+        broker.publish([outgoing(number, body=b"x" * 2_000_000)])
+        (delivery,) = turn(consumer, limit=1).deliveries
+        verdict = Verdict.DEAD if number % 2 else Verdict.PUT_OFF
+        turn(consumer, [Settlement(delivery, verdict, due=number / 100, again_after=0.001, again_most=1)])
+    calls = []
+    while sum(calls) < 6:
+        calls.append(broker.promote(["celery"])[0])
+    assert 1 < len(calls) <= 4
+    broker.publish([outgoing(number) for number in range(500)])
+    small = turn(consumer, limit=506).deliveries[6:]
+    turn(consumer, [Settlement(each, Verdict.PUT_OFF, due=1.0) for each in small])
+    assert broker.promote(["celery"]) == (500, None)
+    consumer.close()
+    broker.close()
+
+
 def test_a_batch_for_a_limited_queue_and_a_key_that_is_none(redis_server: RedisServer) -> None:
     broker = open_broker(redis_server.url(), bounds=Bounds(queue_lengths={"celery": 3}))
     redis_server.ask("SET", "other", "another program's")

@@ -2,8 +2,8 @@
 -- now; those that are too old are forgotten.
 --
 -- KEYS   for each queue: ready LIST, base of our own keys
--- ARGV   1 most messages  2 separator  3 '1': all, due or not  4 most dead letters of a queue (and histories of those
---        that were) that are kept  5 milliseconds that each is kept
+-- ARGV   1 most messages (fewer where they are large)  2 separator  3 '1': all, due or not  4 most dead letters of a
+--        queue (and histories of those that were) that are kept  5 milliseconds that each is kept
 -- Returns {moved, milliseconds until the next is due (-1: none is delayed), dead letters there were too many of}
 -- Called by broker.py (promote, release).
 --
@@ -18,33 +18,44 @@ local moved, nearest, gone, bytes = 0, -1, 0, 0
 local dead = dead_letters()
 local most, kept = tonumber(ARGV[4]), tonumber(ARGV[5])
 
+-- Bytes of one call: Redis serves nobody else meanwhile.
+local most_bytes = 8388608
+
+local function promote_due(ready, base, delayed)
+  -- One first, then as many as by their average fit.
+  local look = 1
+  while room > 0 and look > 0 do
+    look = math.min(look, room)
+    local due = call('ZRANGEBYSCORE', delayed, '-inf', until_, 'LIMIT', 0, look)
+    if #due == 0 then return end
+    -- Fails where a LIST is none, while none of these was moved yet.
+    local seen = {}
+    for _, member in ipairs(due) do
+      local step = string.match(member, '^\1%d;(%d+)', 17) or '0'
+      if not seen[step] then seen[step] = call('LLEN', step == '0' and ready or ready .. separator .. step) end
+    end
+    call('ZREMRANGEBYRANK', delayed, 0, #due - 1)
+    for _, member in ipairs(due) do
+      shelve('LPUSH', ready, base, separator, string.sub(member, 17))
+      bytes = bytes + #member
+    end
+    moved, room = moved + #due, room - #due
+    if #due < look then return end
+    look = math.floor((most_bytes - bytes) / (bytes / moved))
+  end
+end
+
 for k = 1, #KEYS, 2 do
   local ready, base = KEYS[k], KEYS[k + 1]
   local delayed = base .. 'delayed'
-  if room > 0 then
-    local due = call('ZRANGEBYSCORE', delayed, '-inf', until_, 'LIMIT', 0, room)
-    if #due > 0 then
-      -- Fails where a LIST is none, while nothing was moved yet.
-      local seen = {}
-      for _, member in ipairs(due) do
-        local step = string.match(member, '^\1%d;(%d+)', 17) or '0'
-        if not seen[step] then seen[step] = call('LLEN', step == '0' and ready or ready .. separator .. step) end
-      end
-      call('ZREMRANGEBYRANK', delayed, 0, #due - 1)
-      for _, member in ipairs(due) do
-        shelve('LPUSH', ready, base, separator, string.sub(member, 17))
-      end
-      moved, room = moved + #due, room - #due
-    end
-  end
+  promote_due(ready, base, delayed)
   if ARGV[3] ~= '1' then
     gone = gone + dead.trim(base, most, kept, now)
     dead.trim_past(base, most, kept, now)
     if room > 0 then
       for _, id in ipairs(call('ZRANGEBYSCORE', base .. 'dead:again', '-inf', until_, 'LIMIT', 0, room)) do
-        -- Large ones in several calls: nobody else is served meanwhile.
         bytes = bytes + call('HSTRLEN', base .. 'dead', id)
-        if moved > 0 and bytes > 8388608 then break end
+        if moved > 0 and bytes > most_bytes then break end
         if dead.unbury(ready, base, separator, id, 0, 'again', '', most, kept, now) then
           moved, room = moved + 1, room - 1
         else
