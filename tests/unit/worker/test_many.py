@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -43,6 +44,7 @@ def app(tmp_path: Path, gate: threading.Event, ran: list[int]) -> Iterator[Celer
     with Celery("many", broker=url, backend=url, set_as_current=False) as app:
         app.task(name="brief")(ran.append)
         app.task(name="long")(lambda: gate.wait(60) and None)
+        app.task(name="early", acks_late=False, time_limit=0.5)(lambda: [time.sleep(0.01) for _ in range(20)] and None)
         app.finalize()
         app.broker.enlist(CONSUMER, ["celery"])
         yield app
@@ -178,3 +180,19 @@ def test_words_that_come_while_a_fenced_runner_waits_for_its_tasks_are_read(
     line[0].say("pause", why="test")
     until(lambda: not line[1].readable())
     assert board.runs(0)
+
+
+def test_the_time_of_what_is_acknowledged_early_begins_when_it_does(
+    app: Celery, serving: Callable[[], None], board: Board, tmp_path: Path
+) -> None:
+    board.allow(0, 0.0)  # it may reserve, and not begin
+    result = app.tasks["early"].delay()
+    serving()
+    until(lambda: app.broker.count(["celery"])["celery"].in_flight)
+    other = sqlite3.connect(tmp_path / "queue.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    board.allow(0, float("inf"))
+    time.sleep(1.0)
+    other.execute("ROLLBACK")
+    other.close()
+    assert result.get(timeout=20) is None

@@ -12,6 +12,7 @@ from celeriac.execution.admission import Admitted
 from celeriac.worker.runner.drought import Drought
 from celeriac.worker.runner.roster import Begun, Roster
 from celeriac.worker.supervisor.board import ALL, PENDING, Board
+from celeriac.worker.supervisor.give_back import GiveBack
 
 LANES = 3
 
@@ -61,6 +62,51 @@ def test_nothing_begins_while_it_is_found_out_what_goes_back(roster: Roster, boa
     board.withdraw(0, 1, 2)
     assert receipts(roster.begin(begun.later, 3.0)) == [3]
     assert (running(board), board.last(0)[0], roster.free) == ({1, 3}, 3, 1)
+
+
+def test_what_went_back_is_known_when_something_later_begins(roster: Roster, board: Board) -> None:
+    roster.begin([work(1)], 1.0)
+    board.withdraw(0, 1, 3)  # 2 and 3, one of which no lane was free for
+    begun = roster.begin([work(4)], 2.0)
+    assert (receipts(begun), begun.news) == ([4], True)
+    board.withdraw(0, 4, PENDING)  # now the board says that no more
+    assert [roster.went_back(work(receipt)) for receipt in (1, 2, 3, 4, 5)] == [False, True, True, False, False]
+
+
+def test_limits_begin_when_what_is_acknowledged_early_does(board: Board) -> None:
+    roster = Roster([board.desk(0, lane) for lane in range(LANES)], lambda work: (5.0, 10.0))
+    early = work(1)
+    early.early = True
+    begun = roster.begin([early, work(2)], 1.0)
+    assert {run.receipt: run.hard for run in board.runs(0)} == {1: 0.0, 2: 11.0}
+    early.acknowledge()
+    roster.acknowledged(begun.places[:1], 3.0)
+    assert {run.receipt: run.hard for run in board.runs(0)} == {1: 13.0, 2: 11.0}
+
+
+class Orders(list[int]):
+    """What upkeep was asked to give back."""
+
+    def give_back(self, slot: int, consumer: str, low: int) -> None:
+        self.append(low)
+
+
+def test_what_went_back_stays_so_when_more_is_to_go(board: Board) -> None:
+    board.shape(1, 1)
+    orders = Orders()
+    give_back = GiveBack(board, orders)
+    board.withdraw(0, 5, 10)
+    board.desk(0).start(7, 1.0)  # it looks only now, and passes it over
+    give_back.behind(0, "c", 7)
+    assert (orders, board.withdrawn(0)) == ([], (5, 10))
+    give_back.behind(0, "c", 11)  # which has just ended
+    assert (orders, board.withdrawn(0)) == ([], (5, 10))
+    board.desk(0).start(12, 2.0)
+    give_back.behind(0, "c", 12)
+    assert (orders, board.withdrawn(0)) == ([12], (12, PENDING))
+    board.desk(0).start(13, 3.0)  # for a moment, and sees that
+    give_back.behind(0, "c", 13)
+    assert (orders, board.withdrawn(0)) == ([12], (12, PENDING))
 
 
 def test_nothing_begins_without_a_lease(roster: Roster, board: Board) -> None:

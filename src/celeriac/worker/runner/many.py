@@ -248,6 +248,9 @@ class ManyRunner(Commanded):
             else:
                 place[1].acknowledge()
                 batch.append(place)
+        now = self._clock()
+        self._roster.acknowledged(batch, now)
+        self._wards.begin(batch, now)
         self._lanes.submit(batch)
 
     # -- with the lanes ----------------------------------------------------------------------------------------------
@@ -278,9 +281,10 @@ class ManyRunner(Commanded):
             return False
         now = self._clock()
         begun = self._roster.begin(works, now)
-        self._wards.begin(begun.places, now)
         self._unsure = bool(begun.later)
         self._held.extendleft(reversed(begun.later))
+        if begun.news and self._held:
+            self._held = deque(work for work in self._held if not self._roster.went_back(work))
         batch = []
         for place in begun.places:
             work = place[1]
@@ -292,6 +296,7 @@ class ManyRunner(Commanded):
                 self._outcomes.append(Settlement(work.delivery))
             else:
                 batch.append(place)
+        self._wards.begin(batch, now)
         self._lanes.submit(batch)
         self._held_since = self._clock()
         return not self._unsure

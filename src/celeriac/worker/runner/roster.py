@@ -30,6 +30,9 @@ class Begun(Struct, frozen=True):
 
     places: list[Place]
     later: list[Admitted] = []
+    #: More was given back than was known before. It must be dropped now: once something later runs, and what is behind
+    #: that goes back, the board tells of that alone.
+    news: bool = False
 
 
 class Roster:
@@ -45,6 +48,8 @@ class Roster:
         self._last = 0
         #: First and last receipt of those that have run and may not be settled.
         self._first_ran = self._last_ran = 0
+        #: What was given back last: receipts above the first and up to the second.
+        self._back = (0, 0)
         self.running: dict[int, Admitted] = {}
 
     @property
@@ -84,7 +89,8 @@ class Roster:
                 self._last = max(self._last, work.delivery.receipt)
         if len(kept) < len(places):
             desks[0].last(self._last if self.running else 0, now)
-        return Begun(kept)
+        news, self._back = self._back != (low, high), (low, high)
+        return Begun(kept, news=news)
 
     def end(self, lane: int, now: float) -> None:
         """What ran there is over."""
@@ -106,8 +112,18 @@ class Roster:
         _, low, high = self._desks[0].leave()
         return low < work.delivery.receipt <= high
 
+    def went_back(self, work: Admitted) -> bool:
+        """The same, as `begin` saw it last: not what is being found out at this moment."""
+        low, high = self._back
+        return low < work.delivery.receipt <= high
+
+    def acknowledged(self, places: Sequence[Place], now: float) -> None:
+        """These had begun, and run only from here on: so do their limits."""
+        for lane, work in places:
+            self._show(lane, work, now)
+
     def _show(self, lane: int, work: Admitted, now: float) -> None:
-        if self._limits is None:
+        if self._limits is None or work.early:
             self._desks[lane].start(work.delivery.receipt, now)
         else:
             soft, hard = self._limits(work)

@@ -144,6 +144,11 @@ class Board:
         """Receipts above `low` and up to `high` are not the runner's any more; it must not start them."""
         struct.pack_into("<QQ", self._memory, slot * self._stride + _SUPERVISOR + 8, low, high)
 
+    def withdrawn(self, slot: int) -> tuple[int, int]:
+        """(low, high) as it was withdrawn last."""
+        _, low, high = _LEAVE.unpack_from(self._memory, slot * self._stride + _SUPERVISOR)
+        return low, high
+
     def end(self, slot: int, receipt: int, signal: int) -> None:
         """The run of `receipt` is to end by `signal`, which is sent next: so the runner knows whom it is meant for."""
         _ENDING.pack_into(self._memory, slot * self._stride + _SUPERVISOR + _LEAVE.size, receipt, signal)

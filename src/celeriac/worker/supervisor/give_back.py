@@ -33,9 +33,12 @@ class GiveBack:
         """Whatever the runner holds behind the running `receipt` is not to start there."""
         if self._done.get(slot) == receipt:
             return
+        low, high = self._board.withdrawn(slot)
+        if low < receipt <= high:
+            return  # it went back itself, or may be about to: it is shown for a moment only, and does not start
         self._done[slot] = receipt
         self._board.withdraw(slot, receipt, PENDING)
         if self._board.last(slot)[0] != receipt:
-            self._board.withdraw(slot, 0, 0)  # it has just gone on: what it holds now is its own
+            self._board.withdraw(slot, low, high)  # it has just gone on: what it holds now is its own, but for those
             return
         self._orders.give_back(slot, consumer, receipt)
