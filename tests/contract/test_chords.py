@@ -33,8 +33,6 @@ from tests.processes import until
 
 def joined(engine: Engine) -> tuple[Broker, Any]:
     broker, backend = engine.joined()
-    if engine.name == "redis":
-        pytest.skip("not counted by Redis yet")
     assert isinstance(backend, Counting)
     return broker, backend
 
@@ -213,8 +211,6 @@ def test_four_that_settle_at_once_complete_it_once(engine: Engine) -> None:
 
 def test_a_broker_elsewhere_counts_nothing(engine: Engine) -> None:
     broker, backend = engine.broker(engine.elsewhere), engine.backend()
-    if engine.name == "redis":
-        pytest.skip("not counted by Redis yet")
     assert not broker.join(backend.identity, backend.location)
     consumer = join_queue(broker, "n/1")
     backend.begin_group("g", 1, 60)  # type: ignore[attr-defined]

@@ -22,6 +22,7 @@ from ..drivers.redis_script import Script
 from ..errors import BackendError, OperationalError
 from ..wire.message import Record
 from .base import Opened
+from .redis_chords import RedisChords
 
 _logger = logging.getLogger(__name__)
 _REFUSALS = {"": BackendError}
@@ -36,7 +37,7 @@ _LEAST_CONNECT = 0.2
 _RECONNECT_PAUSE = 0.1
 
 
-class RedisBackend:
+class RedisBackend(RedisChords):
     """`backends.base.Backend` on one Redis server."""
 
     def __init__(self, opened: Opened) -> None:
@@ -48,6 +49,8 @@ class RedisBackend:
         self._address = redis_address.parse(opened.url, opened.options, setting="result_backend")
         self._prefix = _prefix(opened.options) + "celery-task-meta-"
         self._groups = _prefix(opened.options) + "celery-taskset-meta-"
+        #: A new chord's parts stand in order, in a ZSET.
+        self._ordered = bool(opened.options.get("result_chord_ordered", True))
         self._timeout = opened.connect_timeout
         self._pool = Pool(self._address, opened.connect_timeout, refusals=_REFUSALS)
 
@@ -67,7 +70,10 @@ class RedisBackend:
 
     @property
     def location(self) -> Mapping[str, Any]:
-        return {"db": self._address.db, "prefix": self._prefix, "user": self._address.user}
+        return {
+            "db": self._address.db, "prefix": self._prefix, "user": self._address.user,
+            "groups": self._groups, "ordered": self._ordered,
+        }  # fmt: skip
 
     def put_many(self, records: Sequence[Record]) -> None:
         # A document goes out twice, to the key and to the channel.

@@ -19,7 +19,8 @@ from ..base import Capabilities, Counts, Delivery, Opened, Outgoing
 from ..deleted import Deleted
 from ..revocation import Revocation
 from . import scripts
-from .consumer import RedisConsumer, Results, pairs
+from .calls import Results
+from .consumer import RedisConsumer, pairs
 from .dead import DeadLetters
 from .layout import VERSION, Layout, payload_of, read_record
 from .letters import kept
@@ -76,7 +77,9 @@ class RedisBroker(DeadLetters):
         here = ("redis", self._address.server)
         # Another user may lack rights that the script would miss half-way.
         same = identity == here and location.get("user") == self._address.user
-        self._results = Results(str(location["db"]), str(location["prefix"])) if same else Results()
+        self._results = Results()
+        if same:
+            self._results = Results(str(location["db"]), location["prefix"], location["groups"], location["ordered"])
         return same
 
     # -- publishing -----------------------------------------------------------------------------------------
@@ -270,7 +273,8 @@ class RedisBroker(DeadLetters):
     def peek(self, queue: str, limit: int = 100) -> list[bytes]:
         if limit <= 0:
             return []
-        lists = [self._layout.keys(queue).base + "suspects", *self._layout.ready_all(queue)]
+        keys = self._layout.keys(queue)
+        lists = [keys.base + "suspects", keys.own, *self._layout.ready_all(queue)]
         found = self._pool.run(*[("LRANGE", key, -limit, -1) for key in lists], timeout=self._timeout)
         suspects = [payload_of(record) for record in reversed(found[0])]
         return (suspects + [payload for payloads in found[1:] for payload in reversed(payloads)])[:limit]

@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from math import ceil
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from ...drivers.redis import Word
-from ..base import Delivery, Outgoing, Settlement, Shelf, Turn, Verdict
+from ...wire import part
+from ..base import Delivery, Member, Outgoing, Settlement, Shelf, Turn, Verdict
 from ..bounds import Bounds
 from .layout import Keys
 from .letters import dead_word
@@ -21,6 +22,17 @@ _DONE = Verdict.DONE
 #: Bounds of one call: Redis serves nobody else meanwhile.
 MOST_ITEMS = 1000
 MOST_BYTES = 1 << 20
+
+
+class Results(Struct, frozen=True):
+    """Where results and members of chords go in the same step; no database: nowhere."""
+
+    db: str = ""
+    prefix: str = ""
+    #: What the keys of groups begin with.
+    groups: str = ""
+    #: See `result_chord_ordered`.
+    ordered: bool = True
 
 
 class Call(Struct):
@@ -49,6 +61,7 @@ class Writer:
         """`follow_up` gives the LIST and the envelope of a message to publish."""
         self._follow_up = follow_up
         self._bounds = bounds
+        self._own = keys
         #: Queue -> index among the queues, from 1; the in-flight key is at four times that.
         self._index = {key.queue: index for index, key in enumerate(keys, 1)}
 
@@ -58,7 +71,7 @@ class Writer:
         except KeyError:
             raise ValueError(f"{queue!r} is not among the queues of this consumer") from None
 
-    def parts(self, settlements: Sequence[Settlement], joined: bool) -> list[Call]:
+    def parts(self, settlements: Sequence[Settlement], results: Results) -> list[Call]:
         """Calls (without number or limit) that settle all, each within the bounds of one call. At least one."""
         calls = [_empty()]
         size = items = first = 0
@@ -70,8 +83,8 @@ class Writer:
                 size = items = 0
                 first = at
             size += added
-            items += 1 + len(settlement.follow_ups)
-            self._add(calls[-1], settlement, joined)
+            items += 1 + len(settlement.follow_ups) + len(settlement.members) + len(settlement.also)
+            self._add(calls[-1], settlement, results)
         calls[-1].settlements = settlements[first:]
         return calls
 
@@ -81,15 +94,21 @@ class Writer:
         size = 0 if record is None else len(record.document)
         for outgoing in settlement.follow_ups:
             size += 2 * len(outgoing.message.body)
+        for member in settlement.members:
+            size += len(member.document) + 2 * len(member.fire.message.body)
+        for each in settlement.also:
+            size += len(each.document)
         return size
 
-    def _add(self, call: Call, settlement: Settlement, joined: bool) -> None:
+    def _add(self, call: Call, settlement: Settlement, results: Results) -> None:
         delivery = settlement.delivery
-        record = settlement.record if joined else None
+        record = settlement.record if results.db else None
         if (
             delivery is not None
             and settlement.verdict is _DONE
             and not settlement.follow_ups
+            and not settlement.members
+            and not settlement.also
             and (record is None or record.final)
         ):
             call.plain_count += 1
@@ -124,8 +143,22 @@ class Writer:
             dead_word(settlement, self._bounds) if settlement.verdict is Verdict.DEAD else "",
             len(settlement.follow_ups),
         )
+        also, members = (settlement.also, settlement.members) if results.db else ((), ())
+        words += (len(also), len(members))
         for outgoing in settlement.follow_ups:
             words += self._follow_up(outgoing)
+        for each in also:
+            words += (each.task_id, int((each.expires or 0) * 1000), each.document, int(each.final))
+        for member in members:
+            words += self._member(member, delivery, results)
+
+    def _member(self, member: Member, delivery: Delivery | None, results: Results) -> tuple[Word, ...]:
+        # What calls the body goes to a queue that one of ours certainly reads; the body goes to its own from there.
+        queue = self._own[0] if delivery is None else self._own[self.index(delivery.queue) - 1]
+        _, payload = self._follow_up(structs.replace(member.fire, queue=queue.queue))
+        encoded = part.from_document(member.task_id, member.document)
+        group = results.groups + member.group_id
+        return group, member.task_id, member.index, encoded, queue.own, payload, int(results.ordered)
 
 
 def _empty() -> Call:

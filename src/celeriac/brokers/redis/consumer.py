@@ -16,26 +16,17 @@ from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
-from msgspec import Struct
-
 from ...drivers.redis import Command, Link, Pool, ReplyError, Word
 from ...drivers.redis_script import is_missing
 from ...errors import BrokerError, FencedError, OperationalError
 from ..base import Delivery, Outgoing, Settlement, Shelf, Turn
 from ..bounds import Bounds
 from ..deleted import Deleted
-from .calls import MOST_ITEMS, Answer, Call, Writer, read
+from .calls import MOST_ITEMS, Answer, Call, Results, Writer, read
 from .layout import Layout, read_record
 from .scripts import TURN
 
-
-class Results(Struct, frozen=True):
-    """Where results go in the same step; no database: nowhere."""
-
-    db: str = ""
-    prefix: str = ""
-
-
+_NOWHERE = Results()
 #: Seconds after which an answer is asked for "at once".
 _JUST = 0.0001
 
@@ -86,7 +77,6 @@ class RedisConsumer:
         self._start = 1
         self._link: Link | None = None
         self._located: Results | None = None
-        self._joined = False
         self._head: tuple[Word, ...] = ()
         self._tail: tuple[Word, ...] = ()
         #: Sent, or meant to be, and not answered.
@@ -113,7 +103,7 @@ class RedisConsumer:
         if self._results() is not self._located:
             self._prepare()
         try:
-            added = self._writer.parts(settlements, self._joined)
+            added = self._writer.parts(settlements, self._located or _NOWHERE)
         except ValueError as error:
             raise BrokerError(f"a settlement cannot be written: {error}") from error
         for call in added:
@@ -162,7 +152,6 @@ class RedisConsumer:
     def _prepare(self) -> None:
         """What stays the same in every call."""
         results = self._located = self._results()
-        self._joined = bool(results.db)
         self._head = ("EVALSHA", TURN.sha, len(self._keys), *self._keys, self.name, self._sender)
         self._tail = (
             self._layout.separator,

@@ -8,7 +8,7 @@
 local call, counts = redis.call, {}
 
 for k = 1, #KEYS, 2 do
-  local base, ready, held = KEYS[k + 1], 0, 0
+  local base, ready, held = KEYS[k + 1], call('LLEN', KEYS[k + 1] .. 'own'), 0
   for s = 2, #ARGV do
     ready = ready + call('LLEN', ARGV[s] == '0' and KEYS[k] or KEYS[k] .. ARGV[1] .. ARGV[s])
   end

@@ -17,6 +17,7 @@ Ours, version 1, with `{queue}` as hash tag, so that a queue's keys share the sl
     celeriac:1:{q}:leases              HASH    consumer -> counter
     celeriac:1:{q}:inflight:<consumer> HASH    receipt -> record
     celeriac:1:{q}:delayed             ZSET    sequence + record, by due time in milliseconds
+    celeriac:1:{q}:own                 LIST    messages for our workers only, taken before the ready ones
     celeriac:1:{q}:suspects            LIST    records
     celeriac:1:{q}:quarantine          LIST    records
     celeriac:1:{q}:sequence            STRING  counter for delayed messages and dead letters
@@ -32,6 +33,9 @@ could not read the revision in its own step.
 A *record* is the payload, byte for byte; where there is more to say it begins with `\\x01shelf;step;strikes;from\\n`:
 shelf, priority step and strikes as decimals (after a comma, when each was: see `brokers/history.py`), and, if it was
 recovered, the receipt it had had, a space, and the name of the consumer that had it.
+
+*Own* is what calls a chord's body: a built-in task of ours, which a stock worker that shares the queue would throw
+away. It waits where no stock worker looks; in a record its priority step is 99, which is no priority's.
 
 A *past* is `requeues;history`: how often upkeep has sent it again, and what happened. Its name is the SHA1 of the
 task's id (a retry has other bytes and the same id), or of the payload where there is none; in a dead letter it stands
@@ -69,6 +73,10 @@ class Keys(Struct, frozen=True):
     @property
     def leases(self) -> str:
         return self.base + "leases"
+
+    @property
+    def own(self) -> str:
+        return self.base + "own"
 
     def inflight(self, consumer: str) -> str:
         return self.base + "inflight:" + consumer

@@ -9,7 +9,7 @@ local call, purged = redis.call, 0
 
 for k = 1, #KEYS, 2 do
   local base = KEYS[k + 1]
-  local lists = {base .. 'suspects', base .. 'quarantine'}
+  local lists = {base .. 'suspects', base .. 'quarantine', base .. 'own'}
   for s = 2, #ARGV do
     lists[#lists + 1] = ARGV[s] == '0' and KEYS[k] or KEYS[k] .. ARGV[1] .. ARGV[s]
   end

@@ -2,6 +2,9 @@
 
 local call = redis.call
 
+-- The priority step of what only our workers may take (layout.py): not in a LIST of Celery's.
+local OWN = '99'
+
 -- record -> shelf ('0' ready, '1' suspects, '2' quarantine), priority step, strikes with their history, payload,
 -- recovered from
 local function open_record(record)
@@ -30,6 +33,8 @@ local function shelve(push, ready, base, separator, record)
     call(push, base .. 'suspects', make_record('1', step, strikes, payload, ''))
   elseif shelf == '2' then
     call(push, base .. 'quarantine', make_record('2', step, strikes, payload, ''))
+  elseif step == OWN then
+    call(push, base .. 'own', payload)
   elseif step == '0' then
     call(push, ready, payload)
   else

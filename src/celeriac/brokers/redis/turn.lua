@@ -9,7 +9,9 @@
 --        then the number of plain settlements, each: index of the in-flight key, receipt, task id, milliseconds, document
 --        then the number of other settlements, each: queue (0: nothing to acknowledge), receipt, verdict, task id,
 --        milliseconds, document, final (0/1), shelf, strikes, due in milliseconds, word for the dead letter (see
---        dead.lua), number of follow-ups, each: LIST, payload
+--        dead.lua), number of follow-ups, number of further results, number of members, then each follow-up: LIST,
+--        payload; each result: task id, milliseconds, document, final; each member: key of its group, task id, place,
+--        part, LIST and payload of the message that calls the body, whether the parts of a new group are kept in order
 --        (an empty task id: no result; 0 milliseconds: kept for ever)
 -- Returns {seconds, microseconds, flags (1 suspects wait, 2 this call was done before, and four times the number of
 --          older dead letters that had to go), {refused receipts}, revision,
@@ -42,18 +44,24 @@ end
 local at = 15 + tonumber(ARGV[15]) + 1
 local plain = tonumber(ARGV[at])
 local others = at + 1 + plain * 5
-local refused, results, kept, wrote, gone = {}, {}, 0, false, 0
+local refused, results, kept, members, wrote, gone = {}, {}, 0, {}, false, 0
+
+-- Where the settlement behind this one stands.
+local after
 
 if ARGV[others] ~= '0' then
+  after = function(p)
+    return p + 14 + 2 * tonumber(ARGV[p + 11]) + 4 * tonumber(ARGV[p + 12]) + 7 * tonumber(ARGV[p + 13])
+  end
   local p = others + 1
   for _ = 1, tonumber(ARGV[others]) do
-    for f = p + 12, p + 10 + 2 * tonumber(ARGV[p + 11]), 2 do
+    for f = p + 14, p + 12 + 2 * tonumber(ARGV[p + 11]), 2 do
       local kind = call('TYPE', ARGV[f]).ok
       if kind ~= 'list' and kind ~= 'none' then
         return redis.error_reply('WRONGTYPE the key ' .. ARGV[f] .. ' is no queue but a ' .. kind)
       end
     end
-    p = p + 12 + 2 * tonumber(ARGV[p + 11])
+    p = after(p)
   end
 end
 
@@ -131,13 +139,19 @@ if ARGV[others] ~= '0' then
         kept = kept + 1
         results[kept] = p + 3
       end
-      for f = p + 12, p + 10 + 2 * follow_ups, 2 do
+      for f = p + 14, p + 12 + 2 * follow_ups, 2 do
         call('LPUSH', ARGV[f], ARGV[f + 1])
       end
+      local further = p + 14 + 2 * follow_ups
+      for f = further, further + 4 * tonumber(ARGV[p + 12]) - 1, 4 do
+        kept = kept + 1
+        results[kept] = f
+      end
+      for f = further + 4 * tonumber(ARGV[p + 12]), after(p) - 1, 7 do members[#members + 1] = f end
     else
       refused[#refused + 1] = tonumber(ARGV[p + 1])
     end
-    p = p + 12 + 2 * follow_ups
+    p = after(p)
   end
 
   table.sort(back, function(a, b) return a[1] > b[1] end)
@@ -148,9 +162,53 @@ if ARGV[others] ~= '0' then
   wrote = true
 end
 
--- 4. results, in their own database
+-- 4. results and members of chords, in their own database
 
-if kept > 0 and ARGV[11] ~= '' then
+local complete = {}
+
+local function count_members()
+  -- Celery's own keys (see backends/redis_chords.py), so that whoever completes the set calls the body, stock or ours.
+  local function count(p)
+    local group = ARGV[p]
+    local joined, size, known, claim = group .. '.j', group .. '.s', group .. '.d', group .. '.c'
+    if call('GET', claim) == 'done' then return end
+    if call('SADD', known, ARGV[p + 1] .. ':' .. ARGV[p + 2]) == 1 then
+      local kind = call('TYPE', joined).ok
+      if kind == 'list' or (kind == 'none' and ARGV[p + 6] == '0') then
+        call('RPUSH', joined, ARGV[p + 3])
+      else
+        call('ZADD', joined, ARGV[p + 2], ARGV[p + 3])
+      end
+    end
+    -- Kept as long as its size is; a day, where nobody has said it yet.
+    local left = call('PTTL', size)
+    if left == -2 then left = 86400000 end
+    for _, key in ipairs({joined, known, group .. '.t'}) do
+      if left > 0 then call('PEXPIRE', key, left) else call('PERSIST', key) end
+    end
+    local wanted = call('GET', size)
+    if not wanted then return end
+    local there = call('TYPE', joined).ok == 'list' and call('LLEN', joined) or call('ZCARD', joined)
+    if there ~= wanted + (call('GET', group .. '.t') or 0) then return end
+    if left > 0 then
+      if not call('SET', claim, 'done', 'NX', 'PX', left) then return end
+    elseif not call('SET', claim, 'done', 'NX') then
+      return
+    end
+    complete[#complete + 1] = p
+  end
+
+  for _, p in ipairs(members) do
+    -- Keys of another kind than Celery's: all else of this turn is done, and is not taken back.
+    local good, problem = pcall(count, p)
+    if not good then
+      redis.log(redis.LOG_WARNING, 'celeriac: a member of ' .. ARGV[p] .. ' is not counted: ' ..
+        tostring(type(problem) == 'table' and problem.err or problem))
+    end
+  end
+end
+
+if kept + #members > 0 and ARGV[11] ~= '' then
   local prefix, elsewhere = ARGV[12], ARGV[11] ~= ARGV[10]
   if elsewhere then call('SELECT', ARGV[11]) end
   for r = 1, kept do
@@ -165,7 +223,9 @@ if kept > 0 and ARGV[11] ~= '' then
       call('PUBLISH', key, document)
     end
   end
+  if #members > 0 then count_members() end
   if elsewhere then call('SELECT', ARGV[10]) end
+  for _, p in ipairs(complete) do call('LPUSH', ARGV[p + 4], ARGV[p + 5]) end
 end
 
 -- 5. reserve
@@ -173,10 +233,15 @@ end
 local flags, answer = 0, {now[1], now[2], 0, refused, call('GET', KEYS[#KEYS]) or '0'}
 local room, bytes, most = limit, 0, tonumber(ARGV[6])
 
+local function list_of(i, step)
+  if step == '0' then return KEYS[4 * i - 2] end
+  if step == OWN then return KEYS[4 * i + 1] .. 'own' end
+  return KEYS[4 * i - 2] .. separator .. step
+end
+
 -- One queue, one LIST, up to `count` of it. Returns whether there may be more.
 local function take(i, step, count)
-  local ready, inflight = KEYS[4 * i - 2], KEYS[4 * i]
-  if step ~= '0' then ready = ready .. separator .. step end
+  local ready, inflight = list_of(i, step), KEYS[4 * i]
   while count > 0 do
     -- With a bound on bytes, look at a few at a time: what is looked at is copied.
     local look = most > 0 and math.min(count, 16) or count
@@ -241,7 +306,7 @@ local function take_step(step)
   local lists, turns = {}, {}
   for o = 1, queues do
     local i = (tonumber(ARGV[8]) + o - 2) % queues + 1
-    lists[o] = step == '0' and KEYS[4 * i - 2] or KEYS[4 * i - 2] .. separator .. step
+    lists[o] = list_of(i, step)
     turns[o] = i
   end
   -- Most LISTs of many queues are empty: this ends the search as soon as all that are not were seen.
@@ -263,10 +328,11 @@ local function take_step(step)
   end
 end
 
-local function reserve_ready()
-  for s = 16, 15 + tonumber(ARGV[15]) do
+local function reserve_ready(own)
+  for s = own > 0 and 15 or 16, 15 + tonumber(ARGV[15]) do
     if room == 0 then return end
-    if queues == 1 then take(1, ARGV[s], room) else take_step(ARGV[s]) end
+    local step = s == 15 and OWN or ARGV[s]
+    if queues == 1 then take(1, step, room) else take_step(step) end
   end
 end
 
@@ -275,9 +341,14 @@ local function reserve()
     if not holds() then take_alone('quarantine', '2') end
     return
   end
-  local suspects = {}
-  for i = 1, queues do suspects[i] = KEYS[4 * i + 1] .. 'suspects' end
-  if call('EXISTS', unpack(suspects)) > 0 then
+  -- One look at all that is rarely there.
+  local rare, own = {}, 0
+  for i = 1, queues do rare[2 * i - 1], rare[2 * i] = KEYS[4 * i + 1] .. 'suspects', KEYS[4 * i + 1] .. 'own' end
+  local there = call('EXISTS', unpack(rare))
+  if there > 0 then
+    for i = 2, 2 * queues, 2 do own = own + call('EXISTS', rare[i]) end
+  end
+  if there > own then
     if not holds() then
       take_alone('suspects', '1')
       return
@@ -285,7 +356,7 @@ local function reserve()
     flags = 1
   end
   if ARGV[13] == '0' or call('HEXISTS', KEYS[4 * tonumber(ARGV[14])], ARGV[13]) == 0 then
-    reserve_ready()
+    reserve_ready(own)
   end
 end
 

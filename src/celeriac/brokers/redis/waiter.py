@@ -35,7 +35,7 @@ class RedisWaiter:
         self._timeout = timeout
         self._probe = probe
         self._ready = [name for queue in queues for name in layout.ready_all(queue)]
-        self._ready += [layout.keys(queue).base + "suspects" for queue in queues]
+        self._ready += [layout.keys(queue).base + name for queue in queues for name in ("suspects", "own")]
         #: Looked at, so that a change wakes; not counted, since few may reserve them.
         self._special = [layout.keys(queue).base + "quarantine" for queue in queues]
         self._tracks = True
