@@ -130,10 +130,13 @@ def _run(coroutine: Any) -> Any:
     if _refused:
         coroutine.close()
         raise RuntimeError(f"an async def task cannot run in {_refused}: run it with another pool, best asyncio")
+    import asyncio
+
+    if asyncio._get_running_loop() is not None:  # called eagerly by another coroutine, whose loop this is
+        coroutine.close()
+        raise RuntimeError("an async def task cannot be run inside another one's event loop: await its function there")
     runner = _own.runner
     if runner is None:
-        import asyncio
-
         runner = _own.runner = asyncio.Runner()
     here, guarded = threading.get_ident(), Guarded(coroutine)
     try:
