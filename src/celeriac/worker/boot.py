@@ -90,6 +90,8 @@ class Template:
         files = _sources() if self._app.options.reload else []
         self._line.say("hello", plan=plan, warning=self._warning(), files=files)
         self._app.preload()  # while the supervisor opens its own broker; a fork then finds it imported
+        # Never waiting to say `forked`: the supervisor, which waits to say `fork`, reads nothing meanwhile.
+        self._line.impatient = True
         gc.collect()
         gc.freeze()  # what is loaded stays out of collections, so that runners share its pages
         while not self._line.closed:
@@ -101,10 +103,13 @@ class Template:
         return 0
 
     def _wait(self) -> list[tuple[str, dict[str, Any]]]:
-        readable = select.select([self._line.fileno(), self._wakeup], [], [])[0]
+        there = self._line.fileno()
+        readable, writable, _ = select.select([there, self._wakeup], [] if self._line.push() else [there], [])
+        if writable:
+            self._line.push()
         if self._wakeup in readable:
             os.read(self._wakeup, 4096)
-        return self._line.said(most_fds=64) if self._line.fileno() in readable else []
+        return self._line.said(most_fds=64) if there in readable else []
 
     def _fork(self, slot: int, consumer: str) -> int | None:
         """In the template None; in a forked runner its exit code, once it has ended."""

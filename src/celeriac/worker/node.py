@@ -79,6 +79,10 @@ def _run(options: WorkerOptions, station: daemon.Station) -> int:
         template.close()
         return EX_FAILED
     plan, files = heard
+    if (most := _too_many(plan.processes)) is not None:
+        sys.stderr.write(f"celeriac: {plan.processes} processes are more than {most} open files allow (ulimit -n)\n")
+        template.close()
+        return EX_FAILED
     board.shape(plan.processes, plan.desks)
     services.watch(files)
     return supervise(options, plan, board, template, lambda: Template(options, board), services)
@@ -91,6 +95,12 @@ def _make_room(slots: int) -> None:
     if resource.RLIM_INFINITY != soft < wanted:
         most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def _too_many(processes: int) -> int | None:
+    """The limit of open files where it is too low for a line to each process."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return most if resource.RLIM_INFINITY != most < processes + 64 else None
 
 
 def _hear(template: Template) -> tuple[Plan, list[str]] | None:
