@@ -84,14 +84,20 @@ class Conviction:
         """A dead letter, and FAILURE with WorkerLostError for whoever waits."""
         detail = f"Worker exited prematurely: {how}. The process died {strikes} times while it ran this message."
         subject = self._subject(delivery)
-        return self._dead(delivery, subject, WorkerLostError(detail), "lost", strikes)
+        error = WorkerLostError(detail)
+        logger.error("Task handler raised error: %r [%s, %s]", error, subject.task, subject.task_id)
+        return self._dead(delivery, subject, error, "lost", strikes)
 
     def lost(self, delivery: Delivery, fate: Lost) -> Settlement | None:
         """By its own options: tried again as a new message, or a failure. None: nothing was set, it runs again."""
         subject = self._subject(delivery)
         if not subject.late:
             return None  # not acknowledged yet, so it had not begun
-        return self._lost(delivery, subject, fate, fails=subject.policy.reject_on_worker_lost is False)
+        settlement = self._lost(delivery, subject, fate, fails=subject.policy.reject_on_worker_lost is False)
+        if settlement is None:  # whoever is paged for dying processes asks what ran in them
+            strike = f"strike {delivery.strikes + 1} of {self.max_strikes}"
+            logger.warning("Task %s[%s] lost its process (%s): %s", subject.task, subject.task_id, fate.how, strike)
+        return settlement
 
     def gone(self, delivery: Delivery, fate: Lost | TimedOut | Terminated) -> Settlement | None:
         """It had been acknowledged before its run: what is stored, and what follows."""

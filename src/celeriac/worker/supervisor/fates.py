@@ -32,4 +32,8 @@ def told(fate: Fate) -> tuple[str, float | str]:
     """As a word and a value, for a line."""
     if isinstance(fate, TimedOut):
         return "timeout", fate.limit
-    return ("terminated", fate.signal) if isinstance(fate, Terminated) else ("lost", fate.how)
+    return (
+        ("terminated", fate.signal)
+        if isinstance(fate, Terminated)
+        else ("lost", f"Worker exited prematurely: {fate.how}.")
+    )
