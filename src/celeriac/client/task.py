@@ -425,7 +425,7 @@ class Task(Generic[P, R_co], Composing):
         """Called in the worker after a run that failed."""
 
     def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
-        """Called in the worker after every run."""
+        """Called in the worker after every run that comes to a result: not for one that is to be retried."""
 
     # -- the rest --------------------------------------------------------------------------------------------
 

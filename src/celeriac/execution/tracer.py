@@ -20,7 +20,7 @@ from ..client.request import Context
 from ..client.task import Task
 from ..errors import CeleriacError, Ignore, Reject, Retry, SoftTimeLimitExceeded, Terminated, TimeLimitExceeded
 from ..signals import task_failure, task_postrun, task_prerun, task_retry, task_revoked, task_success
-from ..states import FAILURE, RETRY, SUCCESS
+from ..states import FAILURE, SUCCESS
 from ..wire.representation import represent
 from . import outcome as outcomes
 from . import telling
@@ -242,8 +242,7 @@ def _call_hooks(task: Task[..., Any], request: Context, result: Outcome, hooks: 
     elif isinstance(result, Retried):
         reason = result.retry.exc or result.retry
         einfo = ExceptionInfo(reason, result.traceback)
-        calls.append(("on_retry", lambda: task.on_retry(reason, task_id, args, kwargs, einfo)))
-        after = (RETRY, reason)
+        calls.append(("on_retry", lambda: task.on_retry(reason, task_id, args, kwargs, einfo)))  # and no after_return
     if after is not None:
         status, retval = after
         calls.append(("after_return", lambda: task.after_return(status, retval, task_id, args, kwargs, einfo)))
@@ -271,7 +270,7 @@ def log(task: Task[..., Any], request: Context, result: Outcome, seconds: float)
         if result.expected:
             logger.info("Task %s[%s] raised expected: %r", name, task_id, result.error)
         else:
-            logger.error("Task %s[%s] raised unexpected: %s\n%s", name, task_id, _repr(result.error), result.traceback)
+            _log_failure((name, task_id, _repr(result.error)), result)
     elif isinstance(result, Retried):
         logger.info("Task %s[%s] retry: %s", name, task_id, result.retry)
     elif isinstance(result, Rejected):
@@ -280,6 +279,18 @@ def log(task: Task[..., Any], request: Context, result: Outcome, seconds: float)
         logger.info("Task %s[%s] terminated: it was revoked while it ran", name, task_id)
     else:
         logger.info("Task %s[%s] ignored", name, task_id)
+
+
+def _log_failure(arguments: tuple[object, ...], result: Failure) -> None:
+    """With the exception itself for whoever listens to loggers (JSON lines, Sentry); its text is the users' part."""
+    if not logger.isEnabledFor(logging.ERROR):
+        return
+    error = result.error
+    text = "Task %s[%s] raised unexpected: %s"
+    exc_info = (type(error), error, error.__traceback__)
+    record = logger.makeRecord(logger.name, logging.ERROR, __file__, 0, text, arguments, exc_info, "log")
+    record.exc_text = (result.traceback or "").rstrip("\n") or None
+    logger.handle(record)
 
 
 def _repr(error: BaseException) -> str:

@@ -225,7 +225,7 @@ class JsonFormatter(logging.Formatter):
             return json.dumps({**line, "extra": _shown(extra)}, default=_shown)
 
     def _exception(self, record: logging.LogRecord) -> str | None:
-        if record.exc_info and record.exc_info[0] is not None:
+        if record.exc_text is None and record.exc_info and record.exc_info[0] is not None:
             return self.formatException(record.exc_info)
         return record.exc_text
 
