@@ -97,34 +97,34 @@ def unlock_chord(
     group = app.GroupResult(group_id, [result_from_tuple(member, app) for member in result or ()])
     if not group.ready():
         raise self.retry(countdown=self.default_retry_delay if interval is None else interval, max_retries=max_retries)
-    callback = maybe_signature(callback, app=app)
     with allow_join_result():
         values = group.get(timeout=app.conf.result_chord_join_timeout, propagate=False)
     bad = next((member for member in group._leaves() if not member.successful()), None)
-    if bad is None:
-        callback.delay(values)
-        return
-    raise ChordError(f"Dependency {bad.id} raised {bad.result!r}")
+    error = None if bad is None else ChordError(f"Dependency {bad.id} raised {bad.result!r}")
+    _call_body(self, group_id, maybe_signature(callback, app=app), values, error)
 
 
 def chord_body(self: Any, group_id: str, body: Any) -> None:
     """All members of a chord have ended: calls the body with their results, or ends it with the error of one."""
-    app, request = self.app, self.request
-    body = maybe_signature(body, app=app)
-    values, error = parts_of(app, group_id)
+    values, error = parts_of(self.app, group_id)
+    _call_body(self, group_id, maybe_signature(body, app=self.app), values, error)
+
+
+def _call_body(task: Any, group_id: str, body: Any, values: list[Any], error: ChordError | None) -> None:
+    """With the settlement of this run; or the body ends with the error, as if it had been this run."""
+    app, request = task.app, task.request
     if error is None:
         try:
             with derived_from(f"{group_id}:body"), app.publisher.gathering(hold=True) as gathered:
                 body.apply_async((values,), root_id=request.root_id, parent_id=request.parent_id)
             request.follow_ups.extend(gathered.messages)
             return
-        except (
-            Exception
-        ) as cause:  # arguments that do not fit, results that cannot be written: its end comes all the same
+        except Exception as cause:  # arguments that do not fit, results that cannot be written: its end comes anyhow
             error = ChordError(f"Callback error: {cause!r}")
             error.__cause__ = cause
-    # From here on this run is the body's: its results, errbacks, and members of chords around it end with the error.
-    request.chain, request.errbacks, request.id = [body], as_list(body.options.get("link_error")), body.id or request.id
+    # Results, errbacks, and members of chords around it are the body's from here on.
+    request.id, request.ignore_result = body.id or request.id, False
+    request.chain, request.errbacks = [body], as_list(body.options.get("link_error"))
     raise error
 
 

@@ -310,3 +310,27 @@ def test_a_chord_ends_whatever_becomes_of_a_member(bench: Bench, end: Any) -> No
     bench.work()
     with pytest.raises(ChordError):
         result.get(timeout=5, follow_parents=False)
+
+
+@pytest.mark.parametrize("last", ["add", "bad"])
+def test_a_stock_producers_unlock_calls_the_body_once_all_have_ended(bench: Bench, last: str) -> None:
+    members = group(bench.add.s(1, 1), getattr(bench, last).s(2, 2))
+    result = members.freeze()
+    body = bench.total.s()
+    end = body.freeze("body")
+    bench.app.send_task(
+        "celery.chord_unlock",
+        (result.id, body),
+        {"result": [one.as_tuple() for one in result], "interval": 0},
+        ignore_result=True,
+    )
+    members.apply_async()
+    bench.work()
+    while not end.ready():  # it was put off until the members had ended
+        bench.app.broker.promote(["celery"])
+        bench.work()
+    if last == "add":
+        assert end.get(timeout=5) == 6
+    else:
+        with pytest.raises(ChordError, match="no good"):
+            end.get(timeout=5)
