@@ -44,6 +44,26 @@ def test_what_cannot_be_queued_stays_where_it_is(redis_server: RedisServer, prio
     broker.close()
 
 
+def test_a_key_that_is_no_queue_keeps_no_other_queue_from_being_promoted(redis_server: RedisServer) -> None:
+    broker = broker_of(redis_server.url())
+    settle(broker, 2, Verdict.DEAD, reason="failed", again_after=0.001, again_most=1)
+    settle(broker, 2, Verdict.PUT_OFF, due=1.0)
+    broker.enlist("n/1", ["other"])
+    consumer = broker.consumer("n/1", ["other"])
+    broker.publish([outgoing(1, "other")])
+    (delivery,) = turn(consumer, limit=1).deliveries
+    turn(consumer, [Settlement(delivery, Verdict.PUT_OFF, due=1.0)])
+    redis_server.ask("SET", "celery", "another program's")
+    with pytest.raises(BrokerError, match="WRONGTYPE"):
+        broker.promote(["celery", "other"])
+    redis_server.ask("DEL", "celery")
+    counts = broker.count(["celery", "other"])
+    assert counts == {"celery": Counts(delayed=2, dead=2), "other": Counts(ready=1)}
+    assert broker.promote(["celery"]) == (4, None)
+    consumer.close()
+    broker.close()
+
+
 def test_large_messages_are_promoted_in_several_calls(redis_server: RedisServer) -> None:
     """Redis serves nobody else meanwhile: a call of 1,000 of 20 MB would hold it for a minute."""
     broker = broker_of(redis_server.url())

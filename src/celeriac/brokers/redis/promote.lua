@@ -5,6 +5,7 @@
 -- ARGV   1 most messages (fewer where they are large)  2 separator  3 '1': all, due or not  4 most dead letters of a
 --        queue (and histories of those that were) that are kept  5 milliseconds that each is kept
 -- Returns {moved, milliseconds until the next is due (-1: none is delayed), dead letters there were too many of}
+-- Errors WRONGTYPE: a queue's LIST is none; what would go there stays, all else was done.
 -- Called by broker.py (promote, release).
 --
 -- They queue up behind what waits already, the earliest due first, as if published now. (At the other end a message that
@@ -45,10 +46,19 @@ local function promote_due(ready, base, delayed)
   end
 end
 
+-- The key of one queue that is no LIST keeps no other queue from being served: it is told at the end.
+local failed
+
+local function try(f, ...)
+  local fine, result = pcall(f, ...)
+  if fine then return result end
+  failed = type(result) == 'table' and result.err or tostring(result)
+end
+
 for k = 1, #KEYS, 2 do
   local ready, base = KEYS[k], KEYS[k + 1]
   local delayed = base .. 'delayed'
-  promote_due(ready, base, delayed)
+  try(promote_due, ready, base, delayed)
   if ARGV[3] ~= '1' then
     gone = gone + dead.trim(base, most, kept, now)
     dead.trim_past(base, most, kept, now)
@@ -56,9 +66,10 @@ for k = 1, #KEYS, 2 do
       for _, id in ipairs(call('ZRANGEBYSCORE', base .. 'dead:again', '-inf', until_, 'LIMIT', 0, room)) do
         bytes = bytes + call('HSTRLEN', base .. 'dead', id)
         if moved > 0 and bytes > most_bytes then break end
-        if dead.unbury(ready, base, separator, id, 0, 'again', '', most, kept, now) then
+        local sent = try(dead.unbury, ready, base, separator, id, 0, 'again', '', most, kept, now)
+        if sent then
           moved, room = moved + 1, room - 1
-        else
+        elseif sent == false then
           call('ZREM', base .. 'dead:again', id)
         end
       end
@@ -76,4 +87,5 @@ for k = 1, #KEYS, 2 do
   end
 end
 
+if failed then return redis.error_reply(failed) end
 return {moved, nearest, gone}
