@@ -114,6 +114,29 @@ def mark(*words):
     note("{library}", *words)
     return list(words)
 
+@app.task
+def member(tag, number, bad):
+    time.sleep(0.002)
+    note("{library}", "member", number, tag)
+    if bad:
+        raise ValueError(number)
+    return number
+
+@app.task
+def total(values, tag):
+    note("{library}", "total", tag)
+    return sum(values)
+
+@app.task
+def give(value):
+    return value
+
+@app.task
+def last(go_on):
+    while not os.path.exists("{folder}/" + go_on):
+        time.sleep(0.01)
+    return "last"
+
 @app.task(ignore_result=True)
 def count(number):
     time.sleep(0.0005)
@@ -164,7 +187,8 @@ class Market:
         (folder / "shop_errors.py").write_text(ERRORS, encoding="utf-8")
         for kind, library in ((OURS, "celeriac"), (STOCK, "celery")):
             (folder / kind).mkdir()
-            text = SHOP.format(library=library, broker=server.url(0), backend=server.url(1), ledger=self.ledger)
+            places = {"broker": server.url(0), "backend": server.url(1), "ledger": self.ledger, "folder": folder}
+            text = SHOP.format(library=library, **places)
             (folder / kind / "shop.py").write_text(text, encoding="utf-8")
 
     # -- life -------------------------------------------------------------------------------------------------------
