@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -189,3 +191,28 @@ def test_nothing_strikes_inside_of_our_own_code(run: Run) -> None:
         assert bench.app.AsyncResult("nothing").state == "PENDING"
 
     run(part)
+
+
+@pytest.mark.parametrize("kind", ["threads", "asyncio"])
+def test_an_error_beside_a_body_ends_the_process_and_not_the_lane_alone(kind: str) -> None:
+    script = f"""
+        import logging
+        from tests.unit.worker.test_lane_strikes import Bench
+
+        bench = Bench({kind!r})
+
+        @bench.app.task
+        {"async " if kind == "asyncio" else ""}def task():
+            logging.getLogger("celery.app.trace").addFilter(lambda record: exit(3))
+            logging.getLogger("celery.app.trace").setLevel("INFO")
+
+        def main():
+            bench.begin(0, 1, task)
+            return bench.outcome(1) and 0
+
+        raise SystemExit(bench.lanes.run(main))
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, timeout=60, check=False
+    )
+    assert ended.returncode == 70, ended.stderr.decode()

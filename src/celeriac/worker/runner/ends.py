@@ -10,12 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ...drivers.redis_bell import Bell
-from .lanes.base import Ended
+from .lanes.base import EX_SOFTWARE, Ended
 
 logger = logging.getLogger("celeriac.worker.runner")
-
-#: Exit status of a process that must not go on.
-EX_SOFTWARE = 70
 
 
 class Ends:

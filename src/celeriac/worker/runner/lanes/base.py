@@ -13,11 +13,15 @@ the supervisor's: it ends the process. A body may catch what struck it, as in Ce
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, NoReturn, Protocol
 
 from ....brokers.base import Settlement
 from ....execution.admission import Admitted
+
+logger = logging.getLogger("celeriac.worker.runner")
 
 
 class Ended(NamedTuple):
@@ -51,6 +55,19 @@ class Lanes(Protocol):
     def interrupt(self, lane: int, receipt: int, error: BaseException) -> bool:
         """See above. `error` is raised as it is. True: it is on its way, or has struck."""
         ...
+
+
+#: Exit status of a process that must not go on.
+EX_SOFTWARE = 70
+
+
+def break_off(work: Admitted, error: BaseException) -> NoReturn:
+    """Neither the body's failure nor a value: an error between the body and its settlement (of a value that raises
+    SystemExit when it is shown, say). The process ends, as one of a single lane does: the board says what ran, a strike
+    counts it, and in the end it is set aside. Were only the lane to end, nobody would ever hear of the run again."""
+    name, task_id = work.task.name, work.request.id
+    logger.critical("the runner ends by an error beside task %s[%s]", name, task_id, exc_info=error)
+    os._exit(EX_SOFTWARE)
 
 
 #: Tells the runner of an end; called in whichever thread the body ran.

@@ -23,7 +23,7 @@ from ....execution.admission import Admitted
 from ....execution.arming import AsyncArm, in_our_code
 from ....execution.coroutines import Guarded
 from ..sift import back
-from .base import Ended, Tell
+from .base import Ended, Tell, break_off
 from .threads import ThreadLanes, Trace
 
 #: `Tracer.trace_coroutine`.
@@ -108,9 +108,11 @@ class LoopLanes:
             run.task.add_done_callback(partial(self._over, lane, work, began))
 
     def _over(self, lane: int, work: Admitted, began: float, task: asyncio.Task[Settlement | None]) -> None:
-        del self._runs[lane]
+        run = self._runs.pop(lane)
         # Cancelled before it began: by somebody who cancels all tasks that he finds.
         unbegun = task.cancelled() or task.exception() is not None
+        if unbegun and run.guarded is not None:
+            break_off(work, asyncio.CancelledError() if task.cancelled() else task.exception() or SystemExit())
         settlement = back(work.delivery) if unbegun else task.result()
         self._tell(Ended(lane, work, settlement, time.monotonic() - began))
 

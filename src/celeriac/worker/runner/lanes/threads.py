@@ -20,7 +20,7 @@ from ....brokers.base import Settlement
 from ....execution import coroutines
 from ....execution.admission import Admitted
 from ....execution.arming import Arm, calls_bodies, in_our_code
-from .base import Ended, Tell
+from .base import Ended, Tell, break_off
 
 #: `Tracer.trace`.
 Trace = Callable[[Admitted, Arm], Settlement | None]
@@ -83,7 +83,10 @@ class LaneThread(threading.Thread):
         while True:
             lane, work = self.inbox.get()
             began = clock()
-            settlement = self._trace(work, self)
+            try:
+                settlement = self._trace(work, self)
+            except BaseException as error:
+                break_off(work, error)
             self._idle.append(self)
             self._tell(Ended(lane, work, settlement, clock() - began))
 
