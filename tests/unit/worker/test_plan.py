@@ -76,8 +76,8 @@ def test_the_supervisors_app_has_its_times_in_seconds() -> None:
 
 def test_a_second_chance_is_told_as_seconds_and_what_is_no_time_is_refused() -> None:
     with Celery("plan", broker="memory://", set_as_current=False) as app:
-        app.task(name="patient", dead_letter_requeue_after=timedelta(minutes=10))(print)
+        app.task(name="patient", shared=False, dead_letter_requeue_after=timedelta(minutes=10))(print)
         assert plan_of(app, WorkerOptions()).policies["patient"].dead_letter_requeue_after == 600
-        app.task(name="odd", dead_letter_requeue_after="soon")(print)
+        app.task(name="odd", shared=False, dead_letter_requeue_after="soon")(print)
         with pytest.raises(ImproperlyConfigured, match=r"task odd: .*dead_letter_requeue_after"):
             plan_of(app, WorkerOptions())
