@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..brokers.base import Outgoing
 
 if TYPE_CHECKING:
     from .announcing import Draft
 
-    #: (messages, what receivers of signals are told of them, how many were sent before)
-    Flush = Callable[[list[Outgoing], Sequence[Draft], int], None]
+    #: (messages, what receivers of signals are told of them, how many were sent before, how to publish)
+    Flush = Callable[[list[Outgoing], Sequence[Draft], int, Mapping[str, Any]], None]
 
 
 class Gathered:
@@ -21,6 +21,8 @@ class Gathered:
         #: The publisher: what others publish is no part of it.
         self.owner = owner
         self.messages: list[Outgoing] = []
+        #: Of the last call, and so of all: members of a canvas are sent alike.
+        self.how: Mapping[str, Any] = {}
         self._drafts: list[Draft] = []
         self._flush = flush
         self._largest = largest
@@ -39,5 +41,5 @@ class Gathered:
         messages, drafts = self.messages, self._drafts
         self.messages, self._drafts = [], []
         if messages:
-            self._flush(messages, drafts, self._sent)
+            self._flush(messages, drafts, self._sent, self.how)
             self._sent += len(messages)

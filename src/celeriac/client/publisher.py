@@ -109,10 +109,12 @@ class Publisher:
         if not hold:
             gathered.flush()
 
-    def _flush(self, messages: list[Outgoing], drafts: Sequence[announcing.Draft], sent: int) -> None:
+    def _flush(
+        self, messages: list[Outgoing], drafts: Sequence[announcing.Draft], sent: int, how: Mapping[str, Any]
+    ) -> None:
         token = _gathered.set(None)
         try:
-            self.publish(messages)
+            self.publish(messages, **how)
         except (OperationalError, QueueFull) as error:
             error.add_note(f"{sent} messages of the same canvas had been sent before")
             raise
@@ -141,6 +143,7 @@ class Publisher:
         """
         gathered = _gathered.get()
         if gathered is not None and gathered.owner is self:
+            gathered.how = {"timeout": timeout, "retry": retry, "retry_policy": retry_policy}
             gathered.add(messages)
             return
         conf = self._app.conf
@@ -179,6 +182,7 @@ class Publisher:
         ]  # all of them first: one that cannot be written is found before any is sent
         gathered = _gathered.get()
         if gathered is not None and gathered.owner is self:
+            gathered.how = {"timeout": timeout, "retry": retry, "retry_policy": retry_policy}
             gathered.add([one.outgoing for one in drafts], drafts)
             return
         size = self.largest_batch
