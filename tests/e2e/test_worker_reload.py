@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,6 +76,21 @@ def test_hang_up_brings_new_code_and_bad_code_changes_nothing(stage: Stage) -> N
     assert [tasks.version.delay().get(timeout=10) for _ in range(3)] == [2, 2, 2]
     until(lambda: len(node.children()) == 3, what="one template and two runners are left")
     assert node.stop() == 0
+
+
+def test_a_successor_that_waits_for_a_last_task_has_the_new_code_as_well(stage: Stage) -> None:
+    node = stage.node("-c", "1", "--max-tasks-per-child", "1")
+    tasks = stage.client()
+    last = tasks.spin.delay()
+    until((stage.folder / "began").exists, what="its only task runs")
+    until(lambda: len(node.children()) == 3, what="the successor of the old code is there")
+    time.sleep(0.5)
+    code(stage, 2)
+    node.signal(signal.SIGHUP)
+    node.expect("every runner has its new code, or a successor that has")
+    (stage.folder / "gate").touch()
+    assert last.get(timeout=10) == 1
+    assert tasks.version.delay().get(timeout=10) == 2
 
 
 def test_a_change_of_the_source_reloads(stage: Stage) -> None:

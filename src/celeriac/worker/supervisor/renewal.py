@@ -116,6 +116,8 @@ class Renewal:
         if old:
             self._relieve(old[0])
             return
+        if self._drop_old_successors():
+            return
         self._before = None
         self._relieved.clear()
         logger.warning("the app is loaded anew: every runner has its new code, or a successor that has")
@@ -124,9 +126,22 @@ class Renewal:
             self._again = False
             self.begin()
 
+    def _drop_old_successors(self) -> bool:
+        """Those that were forked before, and wait for their predecessors to end: they hold nothing, and others take
+        their place. Returns whether there are any."""
+        waiting = [each for each in self._crew.runners.values() if each.standby and self._is_from_before(each)]
+        for each in waiting:
+            if each.consumer not in self._relieved:
+                self._relieved.add(each.consumer)
+                each.line.say("stop")
+        return bool(waiting)
+
+    def _is_from_before(self, handle: RunnerHandle) -> bool:
+        return handle.template is not self._crew.template
+
     def _is_old(self, handle: RunnerHandle) -> bool:
         known = handle.leaving or handle.consumer in self._relieved
-        return handle.template is not self._crew.template and not known
+        return self._is_from_before(handle) and not known
 
     def ready(self, handle: RunnerHandle) -> None:
         """A runner is ready: whom it relieves is told to stop."""
