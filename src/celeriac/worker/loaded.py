@@ -22,7 +22,7 @@ from ..foundation.tracebacks import users_part
 from . import lifecycle
 from .logging_setup import set_up
 from .machine import memory_limit, processors
-from .not_yet import not_done
+from .not_yet import not_done, unused
 from .options import WorkerOptions
 from .plan import GREEN, Plan, Policy, pool_named
 from .size import autoscale_of, size
@@ -99,7 +99,7 @@ def plan_of(app: Celery, options: WorkerOptions) -> Plan:
         backend=None if app.backend_url is None else _resolved(app.backend_url, app.main_file),
         queues=_queues(app, options),
         tasks=tuple(sorted(name for name in app.tasks if not name.startswith(("celery.", "celeriac.")))),
-        warnings=tuple(not_done(app)),
+        warnings=(*not_done(app), *unused(app, options, pool)),
         pool=pool,
         processes=processes,
         lanes=lanes,

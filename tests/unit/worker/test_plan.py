@@ -81,3 +81,23 @@ def test_a_second_chance_is_told_as_seconds_and_what_is_no_time_is_refused() -> 
         app.task(name="odd", shared=False, dead_letter_requeue_after="soon")(print)
         with pytest.raises(ImproperlyConfigured, match=r"task odd: .*dead_letter_requeue_after"):
             plan_of(app, WorkerOptions())
+
+
+@pytest.mark.parametrize(
+    "settings, options, said",
+    [
+        ({"worker_max_memory": "1G"}, {"pool": "solo", "concurrency": 4}, "--max-memory, -c do nothing with -P solo"),
+        ({"worker_autoscale": "3,1"}, {"processes": 2}, "--processes does nothing with -P prefork"),
+        ({}, {"processes": 2, "concurrency": 3}, "-c does nothing beside --processes with -P prefork"),
+        ({"task_time_limit": 3, "task_soft_time_limit": 5}, {}, "the soft time limit of 5 s is never told"),
+        ({"worker_concurrency": 4, "task_time_limit": 3}, {"pool": "prefork", "processes": 2}, None),
+        ({"worker_concurrency": 4}, {"pool": "solo", "concurrency": 1}, None),
+        ({"worker_autoscale": "3,1"}, {"pool": "threads", "processes": 2, "concurrency": 9}, None),
+    ],
+)
+def test_what_an_option_does_not_do_is_said(
+    settings: dict[str, object], options: dict[str, object], said: str | None
+) -> None:
+    with Celery("plan", broker="memory://", set_as_current=False, **settings) as app:
+        warnings = plan_of(app, WorkerOptions(**options)).warnings
+    assert (said is None and not warnings) or (said is not None and said in " ".join(warnings))
