@@ -150,6 +150,10 @@ ENDS: dict[str, tuple[Callable[[Bench], Any], Any]] = {
     "groups in groups": (
         lambda b: group(b.add.s(1, 1), group(b.add.s(2, 2), b.add.s(3, 3))) | b.add.s([0]), [2, 4, 6, 0],
     ),
+    "chord with a group as body, chain": (
+        lambda b: chord([b.add.s(1, 1), b.add.s(2, 2)], group(b.total.s(), b.total.s()))
+        | (b.total.s() | b.add.s(1)), 13,
+    ),
     "map": (lambda b: b.add.map([1, 2]), [1, 2]),
     "chunks": (lambda b: b.add.chunks(zip(range(5), range(5), strict=True), 2), [[0, 2], [4, 6], [8]]),
     "chord of chunks": (lambda b: b.add.chunks([(1, 2), (3, 4)], 1).group() | b.add.s([]), [[3], [7]]),

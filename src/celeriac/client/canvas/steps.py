@@ -110,8 +110,7 @@ class _Walk:
             if kind_of(step) == "chain":
                 left.extend(step.tasks)
                 continue
-            if kind_of(step) == "group" and self._behind is not None:
-                step = self._upgraded(step)
+            step = self._before_what_follows(step)
             self._add(step, step.freeze(**self._common) if begun else step.freeze(last_id, **self._common, **last))
             begun = True
         if self._clone:
@@ -127,6 +126,17 @@ class _Walk:
             return step.clone(args, kwargs) if first else step.clone()
         if first:
             step.args = (*args, *step.args)
+        return step
+
+    def _before_what_follows(self, step: Any) -> Any:
+        """A group that something follows is a chord; so is the body of a chord that is one. (Celery has each member of
+        such a body run all that follows, under the same ids.)"""
+        if self._behind is None:
+            return step
+        if kind_of(step) == "group":
+            return self._upgraded(step)
+        if self._clone and kind_of(step) == "chord" and kind_of(step.body) == "group" and step.body.tasks:
+            step.body = self._upgraded(step.body)
         return step
 
     def _upgraded(self, group: Any) -> Any:
