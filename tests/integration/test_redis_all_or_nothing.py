@@ -44,6 +44,24 @@ def test_what_cannot_be_queued_stays_where_it_is(redis_server: RedisServer, prio
     broker.close()
 
 
+@pytest.mark.parametrize(("priority", "key"), [(None, "celery"), (6, "celery\x06\x166")])
+def test_what_cannot_be_given_back_stays_held(redis_server: RedisServer, priority: int | None, key: str) -> None:
+    broker = broker_of(redis_server.url())
+    broker.enlist("n/1", ["celery"])
+    consumer = broker.consumer("n/1", ["celery"])
+    broker.publish([outgoing(1, priority=priority)])
+    assert len(turn(consumer, limit=1).deliveries) == 1
+    redis_server.ask("SET", key, "another program's")
+    for attempt in (lambda: broker.give_back("n/1", ["celery"], 0), lambda: broker.dismiss("n/1", ["celery"])):
+        with pytest.raises(BrokerError, match="WRONGTYPE"):
+            attempt()
+    redis_server.ask("DEL", key)
+    broker.dismiss("n/1", ["celery"])
+    assert broker.count(["celery"])["celery"] == Counts(ready=1)
+    consumer.close()
+    broker.close()
+
+
 def test_a_key_that_is_no_queue_keeps_no_other_queue_from_being_promoted(redis_server: RedisServer) -> None:
     broker = broker_of(redis_server.url())
     settle(broker, 2, Verdict.DEAD, reason="failed", again_after=0.001, again_most=1)

@@ -18,6 +18,9 @@ for k = 2, #KEYS, 4 do
   table.sort(returned, function(a, b) return a > b end)
   for _, receipt in ipairs(returned) do
     local record = call('HGET', inflight, receipt)
+    -- Fails where the LIST is none, while the record is still there.
+    local step = string.match(record, '^\1%d;(%d+)') or '0'
+    call('LLEN', step == '0' and ready or ready .. separator .. step)
     call('HDEL', inflight, receipt)
     shelve('RPUSH', ready, base, separator, record)
   end
