@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from celeriac.worker.supervisor.quarantine import PATIENCE, Quarantine
+from celeriac.worker.supervisor.quarantine import LONGEST, PATIENCE, Quarantine
 
 
 def test_all_are_quiet_before_one_runs_and_all_go_on_after() -> None:
@@ -29,6 +29,23 @@ def test_a_sibling_that_takes_too_long_ends_it_for_a_while() -> None:
     assert quarantine.tick(PATIENCE + 1) == [(0, "resume"), (1, "resume")]
     assert quarantine.wanted([0, 1], PATIENCE + 2) == []
     assert quarantine.wanted([0, 1], 2 * PATIENCE + 2) != []
+
+
+def test_siblings_that_always_take_too_long_cost_less_and_less() -> None:
+    quarantine = Quarantine()
+    now = silent = 0.0
+    while now < 100_000.0:
+        if quarantine.wanted([0, 1], now):
+            assert quarantine.tick(now + PATIENCE + 1)
+            now, silent = now + PATIENCE + 1, silent + PATIENCE + 1
+        now += 2.0
+    assert silent < 2500.0
+    quarantine.wanted([0], now + LONGEST)
+    quarantine.quieted(0)
+    quarantine.ran(0, False)
+    quarantine.wanted([0], now + LONGEST + 1)
+    quarantine.tick(now + LONGEST + PATIENCE + 2)
+    assert quarantine.wanted([0], now + LONGEST + 2 * PATIENCE + 3)
 
 
 def test_the_death_of_the_chosen_one_ends_it() -> None:

@@ -1,15 +1,16 @@
 """Running what nodes died under with nothing beside it on its node. Pure state machine: told events, answers commands.
 
 All runners are asked to be quiet; when the last is, the runner of the lowest slot takes one quarantined message after
-the other; then all go on. A sibling with a task of an hour would keep the whole node waiting, so patience is bounded.
+the other; then all go on. A sibling with a task of an hour would keep the whole node waiting, so patience is bounded,
+and each time that it was in vain the node goes on for twice as long before it tries again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-#: Seconds to wait for the siblings' running tasks, and to go on before the next attempt.
-PATIENCE = 60.0
+#: Seconds to wait for the siblings' running tasks, and to go on before the second attempt; before later ones, at most.
+PATIENCE, LONGEST = 60.0, 3600.0
 
 Command = tuple[int, str]
 
@@ -22,6 +23,7 @@ class Quarantine:
         self._quiet: set[int] = set()
         self._since = 0.0
         self._not_before = 0.0
+        self._rest = PATIENCE
         self.active = False
 
     def wanted(self, slots: Iterable[int], now: float) -> list[Command]:
@@ -40,6 +42,8 @@ class Quarantine:
             return []
         self._loud.discard(slot)
         self._quiet.add(slot)
+        if not self._loud:
+            self._rest = PATIENCE
         return [] if self._loud else [(min(self._quiet), "quarantine")]
 
     def ran(self, slot: int, some: bool) -> list[Command]:
@@ -60,7 +64,7 @@ class Quarantine:
     def tick(self, now: float) -> list[Command]:
         """Give up when the siblings take too long."""
         if self.active and self._loud and now - self._since > PATIENCE:
-            self._not_before = now + PATIENCE
+            self._not_before, self._rest = now + self._rest, min(2 * self._rest, LONGEST)
             return self._end()
         return []
 

@@ -278,9 +278,11 @@ class Supervisor:
         """Upkeep: so many messages wait that must run with nothing beside them."""
         if not self._stopping.begun and not self._quarantine.active:
             ready = [handle.slot for handle in self._crew.ready()]
-            if len(ready) == self._crew.slots:
-                logger.warning("%d messages under which nodes died wait: running them alone", waiting)
-                self._command(self._quarantine.wanted(ready, time.monotonic()))
+            if len(ready) >= self._crew.slots and not self._crew.busy_starting:  # those that leave count too
+                commands = self._quarantine.wanted(ready, time.monotonic())
+                if commands:
+                    logger.warning("%d messages under which nodes died wait: running them alone", waiting)
+                self._command(commands)
 
     def wake(self, slot: int) -> None:
         """From the doorbell's thread: something may be there for this idle runner."""
