@@ -61,3 +61,13 @@ def test_maps_and_chunks(market: Market, caller: str, runner: str) -> None:
         [3, 7],
         [11],
     ]
+
+
+@callers
+@pytest.mark.parametrize("first", [OURS, STOCK])
+def test_a_chord_with_members_and_body_on_both_sides(market: Market, caller: str, first: str) -> None:
+    add, echo, lib = market.client[caller].add, market.client[caller].echo, library(caller)
+    here, there = {"queue": first}, {"queue": other(first)}
+    members = [add.s(1, 1).set(**here), add.s(2, 2).set(**there)]
+    result = lib.chord(members, echo.s().set(**there)).apply_async()
+    assert result.get(timeout=30) == [[[2, 4]], {}]
