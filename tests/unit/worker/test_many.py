@@ -19,7 +19,7 @@ from celeriac.worker.lines import Line
 from celeriac.worker.loaded import Loaded, plan_of
 from celeriac.worker.options import WorkerOptions
 from celeriac.worker.runner import start
-from celeriac.worker.supervisor.board import Board
+from celeriac.worker.supervisor.board import PENDING, Board
 from celeriac.worker.supervisor.doorbell import Doorbell
 
 CONSUMER = "n:1-a/0.1"
@@ -196,3 +196,16 @@ def test_the_time_of_what_is_acknowledged_early_begins_when_it_does(
     other.execute("ROLLBACK")
     other.close()
     assert result.get(timeout=20) is None
+
+
+def test_one_that_is_never_told_what_went_back_gives_no_sign_of_life(
+    app: Celery, serving: Callable[[], None], board: Board
+) -> None:
+    board.withdraw(0, 0, PENDING)
+    app.tasks["brief"].delay(1)
+    serving()
+    until(lambda: app.broker.count(["celery"])["celery"].in_flight)
+    time.sleep(0.2)
+    before = board.turns(0)
+    time.sleep(0.3)
+    assert board.turns(0) == before  # so the watchdog ends it

@@ -336,7 +336,8 @@ class ManyRunner(Commanded):
                 self._idle, self._woken = False, True
         else:
             self._listen_for(seconds)
-        self._roster.turn()
+        if not self._unsure:  # should that answer never come, it is a reason to be replaced
+            self._roster.turn()
 
     def _patience(self) -> float:
         """Seconds until something is to be done that nobody wakes us for."""
