@@ -11,7 +11,7 @@ import pytest
 
 import celeriac
 from celeriac.errors import ChordError
-from tests.interop.peers import OURS, SHARED, STOCK, Market
+from tests.interop.peers import OURS, SHARED, STOCK, Market, other
 from tests.processes import until
 
 pytest.importorskip("celery")
@@ -61,6 +61,19 @@ def test_a_member_that_fails_ends_the_chord_once_all_have_ended(market: Market, 
     notes = [note for note in market.notes() if note[-1] == tag]
     assert len([note for note in notes if note[1] == "member"]) == 20
     assert [note for note in notes if note[1] == "total"] == []
+
+
+@pytest.mark.parametrize("last", [OURS, STOCK])
+def test_results_of_a_stock_chord_come_in_its_shape(market: Market, last: str) -> None:
+    """A member that gives several results, whoever completes the chord."""
+    shop, name = market.client[STOCK], f"go-shape-{last}"
+    first, one, two = (shop.add.s(*args).set(queue=other(last)) for args in ((1, 1), (1,), (2,)))
+    several = celery.chain(first, celery.group(one, two))
+    result = celery.chord([several, shop.last.s(name).set(queue=last)])(shop.echo.s().set(queue=last))
+    key = f"celery-taskset-meta-{result.parent.id}.j"
+    until(lambda: market.server.ask("ZCARD", key, db=1) == 2, what="all but one are counted")
+    (market.folder / name).touch()
+    assert result.get(timeout=15) == [[[[3, 4], "last"]], {}]
 
 
 def test_what_either_has_counted_the_other_reads(market: Market) -> None:

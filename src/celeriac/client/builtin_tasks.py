@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..backends.base import Groups
 from ..errors import ChordError
 from ..states import SUCCESS
 from . import current
@@ -17,6 +18,7 @@ from .canvas.signature import as_list, maybe_signature, signature
 from .definition import from_function
 from .joining import allow_join_result
 from .result import result_from_tuple
+from .result_set import GroupResult
 
 if TYPE_CHECKING:
     from .app import Celery
@@ -130,15 +132,26 @@ def _call_body(task: Any, group_id: str, body: Any, values: list[Any], error: Ch
 
 def parts_of(app: Any, group_id: str) -> tuple[list[Any], ChordError | None]:
     """The results of a chord's members, in order; and the error that the first of those that failed means."""
-    values, failed = [], None
+    values, failed, by_id = [], None, {}
     for part in counting.require(app).parts(group_id):
         result = app.AsyncResult(part.task_id)
         meta = result._take(part.document)
         values.append(meta["result"])
+        by_id[part.task_id] = meta["result"]
         if failed is None and meta["status"] != SUCCESS:
             failed = ChordError(f"Dependency {part.task_id} raised {meta['result']!r}")
             failed.__cause__ = meta["result"] if isinstance(meta["result"], BaseException) else None
-    return values, failed
+    # A stock producer keeps the group of a chord of which a member gives several results.
+    kept = app.GroupResult.restore(group_id) if failed is None and isinstance(app.backend, Groups) else None
+    return values if kept is None else _shaped(kept, by_id) or values, failed
+
+
+def _shaped(group: Any, values: dict[str, Any]) -> list[Any]:
+    """The values in the shape of the group; empty where it names others."""
+    try:
+        return [_shaped(each, values) if isinstance(each, GroupResult) else values[each.id] for each in group.results]
+    except KeyError:
+        return []
 
 
 #: Name -> (body, options).
