@@ -78,17 +78,18 @@ class Deadlines:
         if many and not 0.0 < self._board.limited(handle.slot) + MERCY <= now:
             self._note(self._board.limited(handle.slot), MERCY)
             return
-        late = []
-        for run in self._board.runs(handle.slot):
+        end = False
+        runs = self._board.runs(handle.slot)
+        for run in runs:
             if run.hard and run.hard + (MERCY if many else 0.0) <= now:
-                late.append(run)
+                end = True
             elif not many and run.soft and run.soft <= now:
                 _send(handle, signal.SIGUSR1)
                 self._note(now, AGAIN)
             self._note(0.0 if many else run.soft, 0.0 if run.soft > now else AGAIN)
             self._note(run.hard, MERCY if many else 0.0)
-        if late:
-            self._end(handle, late)
+        if end:  # and with it all that had its time: told already, it would only run, and cost a process, again
+            self._end(handle, [run for run in runs if 0.0 < run.hard <= now])
 
     def _note(self, instant: float, later: float) -> None:
         if instant:
