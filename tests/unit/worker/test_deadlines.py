@@ -32,7 +32,7 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
 
 def test_all_that_had_its_time_ends_with_the_process_of_one(board: Board, process: subprocess.Popen[bytes]) -> None:
     """Told to end, and slower by a few milliseconds: put back, it would run again to its limit, and cost a process."""
-    line, _ = Line.pair()
+    line, other = Line.pair()
     handle = RunnerHandle(slot=0, consumer="n/0.1", line=line, since=0.0, pid=process.pid, mode=Mode.READY)
     for lane, (receipt, hard) in enumerate([(1, 10.0), (2, 10.3), (3, 60.0)]):
         board.desk(0, lane).start(receipt, 5.0, 0.0, hard)
@@ -43,3 +43,5 @@ def test_all_that_had_its_time_ends_with_the_process_of_one(board: Board, proces
     deadlines.look([handle], 10.0 + MERCY)
     assert handle.fates == {1: TimedOut(5), 2: TimedOut(5.3)}
     assert process.wait(timeout=10) == -9
+    line.close()
+    other.close()
