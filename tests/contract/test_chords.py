@@ -9,9 +9,10 @@ from uuid import uuid4
 
 import pytest
 
+from celeriac import Celery
 from celeriac.backends.base import Counting
 from celeriac.brokers.base import Broker, Consumer, Member, Outgoing, Settlement, Verdict
-from celeriac.errors import FencedError
+from celeriac.errors import ChordError, FencedError
 from tests.contract.engines import (
     QUEUE,
     Engine,
@@ -179,6 +180,21 @@ def test_what_it_publishes_is_a_message_like_others(engine: Engine) -> None:
         broker.give_back("n/1", [QUEUE], 0)
         assert broker.count([QUEUE])[QUEUE].ready == 2, way
     assert broker.purge([QUEUE]) == 2
+
+
+def test_a_body_whose_results_are_gone_or_unreadable_ends_with_an_error(engine: Engine) -> None:
+    _, backend = joined(engine)
+    consumer = join_queue(engine.joined()[0], "n/1")
+    fire = Outgoing(QUEUE, message("fire"))
+    for group_id, data in (("read", document("SUCCESS", "x")), ("unreadable", b"unreadable")):
+        backend.begin_group(group_id, 1, 60)
+        count(consumer, Member(group_id, "a", 0, data, fire))
+    with Celery("chords", broker=engine.url, backend=engine.url, set_as_current=False) as app:
+        body = app.signature("of.another.worker")
+        app.broker.join(app.backend.identity, app.backend.location)
+        fires = app.tasks["celeriac.chord_body"]
+        for group_id, error in (("gone", ChordError), ("unreadable", ChordError), ("read", type(None))):
+            assert type(fires.apply((group_id, body)).result) is error, group_id
 
 
 def test_four_that_settle_at_once_complete_it_once(engine: Engine) -> None:

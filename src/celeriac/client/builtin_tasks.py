@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..backends.base import Groups
-from ..errors import ChordError
+from ..errors import ChordError, OperationalError, Reject
 from ..states import SUCCESS
 from . import current
 from .canvas import counting, kinds
@@ -108,7 +108,13 @@ def unlock_chord(
 
 def chord_body(self: Any, group_id: str, body: Any) -> None:
     """All members of a chord have ended: calls the body with their results, or ends it with the error of one."""
-    values, error = parts_of(self.app, group_id)
+    try:
+        values, error = parts_of(self.app, group_id)
+    except OperationalError as cause:
+        raise Reject(str(cause), requeue=True) from cause
+    except Exception as cause:  # results that cannot be read: the end comes anyhow
+        values, error = [], ChordError(f"Join error: {cause!r}")
+        error.__cause__ = cause
     _call_body(self, group_id, maybe_signature(body, app=self.app), values, error)
 
 
@@ -141,6 +147,8 @@ def parts_of(app: Any, group_id: str) -> tuple[list[Any], ChordError | None]:
         if failed is None and meta["status"] != SUCCESS:
             failed = ChordError(f"Dependency {part.task_id} raised {meta['result']!r}")
             failed.__cause__ = meta["result"] if isinstance(meta["result"], BaseException) else None
+    if not values:
+        return [], ChordError(f"The results of the members of {group_id} are gone")
     # A stock producer keeps the group of a chord of which a member gives several results.
     kept = app.GroupResult.restore(group_id) if failed is None and isinstance(app.backend, Groups) else None
     return values if kept is None else _shaped(kept, by_id) or values, failed

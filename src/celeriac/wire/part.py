@@ -28,10 +28,14 @@ _encode = msgspec.json.encode
 
 
 def from_document(task_id: str, document: bytes) -> bytes:
-    """The part of a member whose result document, written by this process, is given. Raises: DecodeError."""
+    """The part of a member whose result document, written by this process, is given. A document in a form that nobody
+    but its serializer knows gives one that says no more than whose it is."""
     data = decompressed(document)
     if not data.startswith(b"{"):
-        return _from_other(task_id, data)
+        try:
+            return _from_other(task_id, data)
+        except Exception:  # anything may come out of a serializer of users' own
+            return b"\x00" + task_id.encode()
     try:
         read = _documents.decode(data)
         return b"[1,%b,%b,%b]" % (_encode(task_id), _encode(read.status), read.result)
