@@ -19,7 +19,7 @@ from ..execution.follow_up import takes_three
 from ..foundation import home, identifiers, loading
 from ..foundation.rate import rate
 from ..foundation.tracebacks import users_part
-from . import lifecycle
+from . import lifecycle, soundness
 from .logging_setup import set_up
 from .machine import memory_limit, processors
 from .not_yet import not_done, unused
@@ -90,6 +90,7 @@ def _lay_over(app: Celery, options: WorkerOptions) -> None:
 def plan_of(app: Celery, options: WorkerOptions) -> Plan:
     """What the rest of the node must know."""
     conf = app.conf
+    soundness.check(app)
     pool, processes, lanes, least = _slots(app, options)
     _check_rates(app)
     limits.check(pool, conf, app.tasks.values())
@@ -109,7 +110,7 @@ def plan_of(app: Celery, options: WorkerOptions) -> Plan:
         called_errbacks=frozenset(name for name, task in app.tasks.items() if takes_three(task)),
         lease=_lease(conf.worker_lease),
         max_strikes=int(conf.task_max_strikes),
-        grace=conf.worker_shutdown_grace,
+        grace=None if conf.worker_shutdown_grace is None else float(conf.worker_shutdown_grace),
         soft_shutdown=float(conf.worker_soft_shutdown_timeout or 0),
         soft_when_idle=bool(conf.worker_enable_soft_shutdown_on_idle),
         read_ahead=int(conf.worker_read_ahead),

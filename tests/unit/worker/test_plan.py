@@ -101,3 +101,25 @@ def test_what_an_option_does_not_do_is_said(
     with Celery("plan", broker="memory://", set_as_current=False, **settings) as app:
         warnings = plan_of(app, WorkerOptions(**options)).warnings
     assert (said is None and not warnings) or (said is not None and said in " ".join(warnings))
+
+
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        ({"worker_shutdown_grace": "soon"}, "worker_shutdown_grace is 'soon': it must be a number"),
+        ({"worker_max_tasks_per_child": "x"}, "worker_max_tasks_per_child is 'x'"),
+        ({"dead_letter_max": "x"}, "dead_letter_max is 'x'"),
+        ({"task_queues": 42}, "task_queues is 42"),
+        ({"timezone": "Mars/X"}, "timezone: unknown time zone 'Mars/X'"),
+        ({"accept_content": ["nope"]}, "nope"),
+    ],
+)
+def test_a_setting_that_is_of_no_use_ends_the_start_by_its_name(settings: dict[str, object], said: str) -> None:
+    with Celery("plan", broker="memory://", set_as_current=False, **settings) as app:
+        with pytest.raises(ImproperlyConfigured, match=said):
+            plan_of(app, WorkerOptions())
+
+
+def test_numbers_may_be_given_as_text() -> None:
+    with Celery("plan", broker="memory://", worker_shutdown_grace="25", set_as_current=False) as app:
+        assert plan_of(app, WorkerOptions()).grace == 25
