@@ -14,7 +14,7 @@ from celeriac.brokers.redis.consumer import RedisConsumer
 from celeriac.errors import BackendError
 from celeriac.wire.message import Record
 from celeriac.wire.outcome import document
-from tests.integration.redis_tools import backend_of, broker_of, ids, outgoing, turn
+from tests.integration.redis_tools import backend_of, broker_of, id_of, ids, outgoing, turn
 from tests.servers import RedisServer
 
 celery: Any = pytest.importorskip("celery")
@@ -166,3 +166,27 @@ def test_keys_of_another_kind_take_nothing_else_with_them(both: Callable[..., Bo
     one.ours("b", 0, group_id="h")
     assert one.backend.get_many(["a", "b"]).keys() == {"a", "b"}
     assert one.fired() == ["fire-h"]
+
+
+def test_what_calls_the_body_comes_first_on_the_queue_of_the_member(both: Callable[..., Both]) -> None:
+    """Whatever queue the body is for: that may be one that only stock workers read."""
+    one = both()
+    queues = ["one", "two", "three"]
+    one.broker.enlist("n/2", queues)
+    consumer = one.broker.consumer("n/2", queues)
+    one.broker.publish([outgoing(f"{queue}-{n}", queue) for queue in queues for n in range(3)])
+    held = turn(consumer, [], 6).deliveries
+    (last,) = [each for each in held if id_of(each) == "two-1"]
+    one.backend.begin_group("g", 1, 60)
+    data = document("two-1", "SUCCESS", None)
+    member = Member("g", "two-1", 0, data, outgoing("fire", "of-stock-workers"))
+    found = turn(consumer, [Settlement(last, members=(member,))], 2).deliveries
+    assert [(id_of(each), each.queue) for each in found[:1]] == [("fire", "two")]
+    assert len(found) == 2
+    one.broker.give_back("n/2", queues, 0)
+    assert one.server.ask("LLEN", "celeriac:1:{two}:own") == 1
+    assert one.broker.count(["two", "of-stock-workers"])["of-stock-workers"].ready == 0
+    everything = turn(consumer, [], 100).deliveries
+    assert id_of(everything[0]) == "fire"
+    assert len(everything) == 9
+    consumer.close()
