@@ -10,8 +10,8 @@ from typing import NamedTuple
 from .bars import Bar, at_least, at_most, beside, both, times
 from .case import Effort, Side
 from .client import Figures
-from .peers import CELERIAC, CELERY, HUEY
-from .rows import crash, drain, latency, length, memory, publish
+from .peers import CELERIAC, CELERIAC_GUARDED, CELERIAC_MANY, CELERY, CELERY_GUARDED, HUEY
+from .rows import crash, drain, latency, length, many, memory, publish
 from .stages import Engine, RedisStage, SqliteStage, Stage, redis_aof, sqlite_full, sqlite_normal
 
 
@@ -61,6 +61,21 @@ def ours_napping() -> Side:
     return Side(CELERIAC, 10_000)
 
 
+def ours_guarded() -> Side:
+    """Celeriac with signals connected and time limits set."""
+    return Side(CELERIAC_GUARDED, 120_000)
+
+
+def celery_guarded() -> Side:
+    """Real Celery with the same."""
+    return Side(CELERY_GUARDED, 3_000)
+
+
+def ours_many() -> Side:
+    """Celeriac, thousands of coroutines in one process."""
+    return Side(CELERIAC_MANY)
+
+
 RATE = (Metric("rate", "/s"),)
 PROCESSES = (Metric("one", "/s", label="1:"), Metric("two", "/s", label="2:"), Metric("ratio", "×", 2))
 TRIP = (Metric("p50", "ms", 2, "p50"), Metric("p99", "ms", 2, "p99"))
@@ -92,12 +107,17 @@ SAME_COST = both(
     at_most("drain_ratio", 1.1, "×", label="drain"),
 )
 
+DOZED = (Metric("seconds", "s", 2), Metric("most", "at once", label="most"))
+AWAKE = at_most("seconds", 4, "s")
+
 IDLE_FIGURES = (Metric("mb", "MB", 1), Metric("processes", "processes"))
 START_FIGURES = (Metric("ms", "ms"),)
 
 Sides = tuple[Callable[[], Side], ...]
 ALL: Sides = (ours, celery, huey)
 WITH_CELERY: Sides = (ours, celery)
+GUARDED_WITH_CELERY: Sides = (ours_guarded, celery_guarded)
+MANY: Sides = (ours_many,)
 NAPPING_WITH_CELERY: Sides = (ours_napping, celery)
 NAPPING_WITH_HUEY: Sides = (ours_napping, huey)
 WITH_HUEY: Sides = (ours, huey)
@@ -110,6 +130,7 @@ BATCH = times("rate", "Celery", 30, above=61_900, field="graphile-worker")
 
 RESULTS_TITLE = "worker, no-op tasks, 1 process, results"
 SECOND_TITLE = "bodies that sleep 1 ms, 1 and 2 processes"
+MANY_TITLE = "10,000 × `await asyncio.sleep(1)`, `-P asyncio -c 10000`"
 TRIP_TITLE = "idle round trip, `delay().get()`"
 START_TITLE = "worker start to first task"
 IDLE_TITLE = "idle memory (PSS), 2 slots"
@@ -126,6 +147,13 @@ ROWS: tuple[Row, ...] = (
     redis(
         *("redis-no-results", "the same, results off", WITH_CELERY),
         *(drain.one_process_no_results, RATE, times("rate", "Celery", 25)),
+    ),
+    redis(
+        *("redis-guarded", "results, four task signals heard, time limits set", GUARDED_WITH_CELERY),
+        *(drain.one_process, RATE, times("rate", "Celery", 25)),
+    ),
+    redis(
+        "redis-asyncio", "10,000 × `await asyncio.sleep(1)`, `-P asyncio -c 10000`", MANY, many.coroutines, DOZED, AWAKE
     ),
     redis("redis-second", SECOND_TITLE, NAPPING_WITH_CELERY, drain.second_process, PROCESSES, SECOND),
     redis("redis-delay", "`delay()` one by one", ALL, publish.one_by_one, RATE, CALL),

@@ -22,7 +22,7 @@ def fill(app: Any, *, task: str, count: int, size: int = 500, countdown: float |
     started = time.perf_counter()
     for first in range(0, count, size):
         last = min(first + size, count)
-        numbers = list(range(first, last)) if task == "mark" else [None] * (last - first)
+        numbers = list(range(first, last)) if task in ("mark", "doze") else [None] * (last - first)
         app.send_many(task, numbers, countdown)
     return {"seconds": time.perf_counter() - started}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -48,3 +48,14 @@ HUEY = Peer(
     ("-m", "huey.bin.huey_consumer", "benchmarks.apps.huey_app.huey", "-w", "{slots}", "-k", "process", "-q"),
     queue="huey.redis.bench",
 )
+
+
+def _with_app(peer: Peer, module: str, *more: str) -> Peer:
+    """The same peer with another application, and options that come last and win."""
+    arguments = (module if argument == peer.module else argument for argument in peer.arguments)
+    return replace(peer, module=module, arguments=(*arguments, *more))
+
+
+CELERIAC_GUARDED = _with_app(CELERIAC, "benchmarks.apps.celeriac_guarded")
+CELERY_GUARDED = _with_app(CELERY, "benchmarks.apps.celery_guarded")
+CELERIAC_MANY = _with_app(CELERIAC, "benchmarks.apps.celeriac_many", "-P", "asyncio")

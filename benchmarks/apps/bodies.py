@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import time
+from typing import Any
 
 from benchmarks.stamps import MARK, STAMP
 
 _file: int | None = None
 
 
-def _append(record: bytes) -> None:
+def append(record: bytes) -> None:
     global _file
     if _file is None:
         _file = os.open(os.environ["BENCH_STAMPS"], os.O_WRONLY | os.O_APPEND)
@@ -22,20 +23,24 @@ def _append(record: bytes) -> None:
 
 def stamp() -> int:
     """The no-op."""
-    _append(STAMP.pack(time.monotonic()))
+    append(STAMP.pack(time.monotonic()))
     return 1
 
 
 def nap() -> int:
     """A body that waits 1 ms."""
-    _append(STAMP.pack(time.monotonic()))
+    append(STAMP.pack(time.monotonic()))
     time.sleep(0.001)
     return 1
 
 
 def mark(number: int) -> int:
     """A body of 5 ms that tells its start and its end."""
-    _append(MARK.pack(number, 1, time.monotonic()))
+    append(MARK.pack(number, 1, time.monotonic()))
     time.sleep(0.005)
-    _append(MARK.pack(number, 2, time.monotonic()))
+    append(MARK.pack(number, 2, time.monotonic()))
     return number
+
+
+def hear(**told: Any) -> None:
+    """A receiver of a signal that does nothing with it."""
