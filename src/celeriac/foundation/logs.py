@@ -128,6 +128,17 @@ def utf8_streams() -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
+def fill_closed_streams() -> None:
+    """Where stdin, stdout or stderr was closed by whoever started us, there is the null device from here on: the next
+    socket would get its number, and what we start would take that for its own stream."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))
+
+
 def redirect_stdouts(level: str | int = "WARNING") -> None:
     """Send what tasks print to the log, a line a record (`worker_redirect_stdouts`)."""
     number = level_number(level)

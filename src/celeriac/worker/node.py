@@ -28,6 +28,7 @@ def run(options: WorkerOptions) -> int:
     """Run a worker until it is told to stop. Returns the exit code: 0 stopped, 1 the app could not be loaded, or ended
     by force, 69 no broker, 70 runners keep dying, 71 health's port is taken, 73 the pidfile is, or a file cannot be
     written, 77 user or group cannot be had. Celery's guide: Workers."""
+    logs.fill_closed_streams()
     logs.utf8_streams()
     code = EX_FAILED
     try:

@@ -175,6 +175,24 @@ def test_chinese_under_any_locale(locale: dict[str, str], tmp_path: Path) -> Non
         assert log.decode("utf-8").endswith("短信已发送 \\udcff\n")
 
 
+def test_streams_that_whoever_started_us_closed_are_filled(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, subprocess, sys\n"
+        "from celeriac.foundation import logs\n"
+        "logs.fill_closed_streams()\n"
+        "print('lost'); print('lost', file=sys.stderr)\n"
+        "here = [os.readlink(f'/proc/self/fd/{number}') for number in range(3)]\n"
+        "code = 'import os; [os.fstat(number) for number in range(3)]'\n"
+        "code = subprocess.call([sys.executable, '-c', code])\n"
+        "open(sys.argv[1], 'w').write(f'{here} {code}')\n"
+    )
+    told = tmp_path / "told"
+    command = ["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-', sys.executable, str(script), str(told)]
+    assert subprocess.call(command) == 0
+    assert told.read_text() == f"{['/dev/null'] * 3} 0"
+
+
 def _record(message: str, level: int = logging.INFO) -> logging.LogRecord:
     return logging.LogRecord("name", level, "file", 1, message, (), None)
 
