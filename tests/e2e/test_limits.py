@@ -145,6 +145,8 @@ def test_limits_and_terminations(stage: Stage, pool: str) -> None:
         assert beside.get(timeout=30) == "unharmed"
         # The process of all threads was ended for one of them: what ran beside it began anew, and nobody blamed it.
         assert stage.notes().count("beside") == (1 if pool == "prefork" else 2)
+        if pool == "threads":
+            node.expect(r"was ended \(a task exceeded its time limit\): \d+ that ran beside it run again")
     _terminated(stage, tasks, next(iter(cells)) if pool != "threads" else "tasks.busy")
     assert tasks["tasks.quick"].delay().get(timeout=20) == 1
 

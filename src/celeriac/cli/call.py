@@ -65,7 +65,7 @@ def full_name(name: str, known: Iterable[str]) -> str:
         return ends[0]
     if ends:
         raise click.UsageError(f"{name!r} is the end of several tasks, name one: {', '.join(ends)}")
-    own = [full for full in names if not full.startswith("celery.")]
+    own = [full for full in names if not full.startswith(("celery.", "celeriac."))]
     raise click.UsageError(f"no task {name!r}{_hint(name, own)}")
 
 

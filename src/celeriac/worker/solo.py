@@ -171,7 +171,7 @@ class SoloNode:
                 elif word == "quarantined":
                     self._command(self._quarantine.ran(0, bool(more.get("ran"))))
             if self._stopping and not told:  # here, since a signal's handler may have interrupted a log line
-                logger.warning("worker: Warm shutdown (%s)", self._app.hostname)
+                logger.warning("worker: Warm shutdown (MainProcess)")
                 lifecycle.stopping(self._app.instance, self._signal, "Warm", 0)
                 told = True
             self._write_down()

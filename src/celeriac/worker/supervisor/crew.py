@@ -353,6 +353,9 @@ class Crew:
             on_purpose = self.cold or self._ended_with_us(status)
             if not on_purpose and not handle.fates:
                 logger.error("Process 'ForkPoolWorker-%d' pid:%d exited with '%s'", handle.slot + 1, handle.pid, how)
+            elif not on_purpose and (beside := sum(run.receipt not in handle.fates for run in runs)):
+                text = "Process 'ForkPoolWorker-%d' pid:%d was ended (%s): %d that ran beside it run again"
+                logger.warning(text, handle.slot + 1, handle.pid, handle.killed_for or how, beside)
             blamed = {} if on_purpose or handle.fates else self._blamed(handle, handle.killed_for or how, definite)
             self._orders.bury(handle.consumer, {**blamed, **handle.fates}, list(handle.early.values()))
         self._tell.gone(handle)
