@@ -16,10 +16,10 @@ from msgspec import Struct, structs
 from ..brokers.base import Delivery, Outgoing, Settlement, Shelf, Verdict
 from ..client.request import Context
 from ..errors import CeleriacError, ImproperlyConfigured, TaskRevokedError, TimeLimitExceeded, WorkerLostError
-from ..execution import follow_up
+from ..execution import follow_up, members
 from ..execution.records import Records
 from ..wire import envelope, protocol1, protocol2, serializers
-from ..wire.message import Message
+from ..wire.message import Message, Record
 from .plan import Plan, Policy
 from .supervisor.fates import Lost, Terminated, TimedOut
 
@@ -64,15 +64,18 @@ class Subject(Struct, frozen=True):
 
 
 class Conviction:
-    """Judges by the plan's policies (`supervisor.verdicts.Judge`); `kept` False where no results are kept."""
+    """Judges by the plan's policies (`supervisor.verdicts.Judge`); `kept` False where no results are kept; `counts`
+    where the engine counts members of chords."""
 
-    def __init__(self, app: Celery, plan: Plan, *, kept: bool, now: Callable[[], datetime] | None = None) -> None:
+    def __init__(
+        self, app: Celery, plan: Plan, *, kept: bool, counts: bool = False, now: Callable[[], datetime] | None = None
+    ) -> None:
         self.max_strikes = plan.max_strikes
         self._app = app
         self._plan = plan
         self._accept = _known_types(app.conf.accept_content or ())
         self._now = now or (lambda: datetime.now(UTC))
-        self._records = Records(app, self._now, kept)
+        self._records = Records(app, self._now, kept, counts=counts)
         #: Told of each verdict: `failed` or `revoked`, the message, and what Celery's signal says of it.
         self.tell: Tell = lambda word, delivery, more: None
 
@@ -108,7 +111,9 @@ class Conviction:
             settlement = self.timed_out(delivery, fate)
         else:
             settlement = self.terminated(delivery, fate)
-        if settlement is None or (settlement.record is None and not settlement.follow_ups):
+        if settlement is None or not (
+            settlement.record or settlement.follow_ups or settlement.members or settlement.also
+        ):
             return None
         return structs.replace(settlement, delivery=None, verdict=Verdict.DONE)
 
@@ -130,9 +135,10 @@ class Conviction:
     def terminated(self, delivery: Delivery, fate: Terminated) -> Settlement:
         """Acknowledged, with REVOKED stored."""
         subject = self._subject(delivery)
-        record = self._records.revoked(subject.request, TaskRevokedError("terminated")) if subject.stores else None
+        error = TaskRevokedError("terminated")
+        record = self._records.revoked(subject.request, error)
         self.tell("revoked", delivery, {"signum": fate.signal})
-        return Settlement(delivery, record=record)
+        return self._ended(Settlement(delivery, record=record if subject.stores else None), subject, record, error)
 
     # -- parts -------------------------------------------------------------------------------------------------------
 
@@ -152,9 +158,21 @@ class Conviction:
         return self._failed(delivery, subject, error)
 
     def _failed(self, delivery: Delivery, subject: Subject, error: BaseException) -> Settlement:
-        record = self._records.failure(subject.request, error, None) if subject.stores_errors else None
+        record = self._records.failure(subject.request, error, None)
         self._told_failed(delivery, error)
-        return Settlement(delivery, record=record, follow_ups=self._errbacks(subject, error))
+        stored = record if subject.stores_errors else None
+        settlement = Settlement(delivery, record=stored, follow_ups=self._errbacks(subject, error))
+        return self._ended(settlement, subject, record, error)
+
+    def _ended(
+        self, settlement: Settlement, subject: Subject, record: Record | None, error: BaseException
+    ) -> Settlement:
+        """With what ends beside it: its part of a chord, and the rest of its chain."""
+        try:
+            return members.ended(self._records, settlement, subject.request, record, error)
+        except Exception:  # whatever stands in the message: the failure itself is stored all the same
+            logger.exception("Task %s[%s]: what waits for it cannot be ended", subject.task, subject.task_id)
+            return settlement
 
     def _told_failed(self, delivery: Delivery, error: BaseException) -> None:
         self.tell("failed", delivery, {"error": type(error).__name__, "args": list(error.args)})
@@ -165,8 +183,11 @@ class Conviction:
         policy = subject.policy
         # What killed its process again and again gets no second chance by itself.
         after = 0.0 if reason == "lost" else policy.dead_letter_requeue_after
+        failed = self._failed(delivery, subject, error)
+        if after:  # it may still succeed: what waits for it goes on waiting
+            failed = structs.replace(failed, members=(), also=())
         return structs.replace(
-            self._failed(delivery, subject, error),
+            failed,
             verdict=Verdict.DEAD,
             reason=reason,
             again_after=after or 0.0,

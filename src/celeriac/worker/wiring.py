@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from ..backends.base import Counting
 from ..brokers.base import Broker
 from ..client.app import Celery
 from .conviction import Conviction
@@ -34,4 +35,5 @@ def open_upkeep(app: Celery, plan: Plan) -> tuple[Broker, Callable[[str], Settle
     def settler_for(consumer: str) -> Settler:
         return Settler(broker.consumer(consumer, plan.queues), apart)
 
-    return broker, settler_for, Conviction(app, plan, kept=backend is not None)
+    counts = joined and isinstance(backend, Counting)
+    return broker, settler_for, Conviction(app, plan, kept=backend is not None, counts=counts)
