@@ -113,7 +113,8 @@ def test_a_start_that_fails_is_told_to_the_shell(stage: Stage) -> None:
         (["--logfile", "no/x.log"], 73, "cannot write the log file no/x.log: No such file or directory"),
         (["--pidfile", "no/x.pid"], 73, "cannot write the pidfile"),
         (["--uid", "no such user"], 77, "User does not exist: no such user"),
-        (["--executable", "/no/python"], 1, "--executable /no/python: No such file or directory"),
+        (["--executable", "/no/python"], 2, "--executable /no/python: No such file or directory"),
+        (["--workdir", "/no/place"], 2, "--workdir /no/place: No such file or directory"),
     ]:
         failed = celeriac(stage, "-A", "tasks", "worker", "-D", *options)
         assert (failed.returncode, text in failed.stderr) == (code, True), failed.stderr

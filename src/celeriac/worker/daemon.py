@@ -23,6 +23,8 @@ from ..errors import CeleriacError
 from ..foundation import identifiers
 from .options import WorkerOptions
 
+#: `--workdir` or `--executable` is not there: wrong usage.
+EX_USAGE = 2
 #: The pidfile is another's, or a file cannot be written (Celery's code for it).
 EX_CANTCREAT = 73
 #: The user or group cannot be had.
@@ -357,7 +359,7 @@ def _enter(folder: str) -> None:
     try:
         os.chdir(folder)
     except OSError as error:
-        raise Refused(f"--workdir {folder}: {error.strerror}", 1) from None
+        raise Refused(f"--workdir {folder}: {error.strerror}", EX_USAGE) from None
 
 
 def _check_writable(path: str) -> None:
@@ -394,4 +396,4 @@ def _start_over(executable: str) -> NoReturn:
     try:
         os.execv(program, [program, *kept])
     except OSError as error:
-        raise Refused(f"--executable {executable}: {error.strerror}", 1) from None
+        raise Refused(f"--executable {executable}: {error.strerror}", EX_USAGE) from None
