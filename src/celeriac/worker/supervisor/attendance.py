@@ -71,8 +71,10 @@ class Attendance:
             return
         self.tell("ended")
         until = time.monotonic() + LAST_WORDS
+        poll = select.poll()  # its number may be beyond what `select` takes, where runners are many
+        poll.register(self._line, select.POLLIN)
         while not self._line.closed and (left := until - time.monotonic()) > 0:
-            select.select([self._line], [], [], left)
+            poll.poll(left * 1000)
             self._line.said()
         if not self._line.closed:
             logger.warning("receivers of the worker's signals have not returned after %gs: the node ends", LAST_WORDS)
