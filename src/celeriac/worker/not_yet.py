@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _SETTINGS = {
     "worker_autoscaler": "no class of your own is used: --autoscale looks at backlog and run times",
+    "task_routes": "calls are refused (give queue= to them or to their tasks), not routed",
     "beat_schedule": "nothing is scheduled; run stock celery beat beside it",
 }
 

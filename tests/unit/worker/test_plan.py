@@ -123,3 +123,9 @@ def test_a_setting_that_is_of_no_use_ends_the_start_by_its_name(settings: dict[s
 def test_numbers_may_be_given_as_text() -> None:
     with Celery("plan", broker="memory://", worker_shutdown_grace="25", set_as_current=False) as app:
         assert plan_of(app, WorkerOptions()).grace == 25
+
+
+def test_what_this_version_does_not_do_is_said() -> None:
+    with Celery("plan", broker="memory://", task_routes={"a": {"queue": "b"}}, set_as_current=False) as app:
+        (warning,) = plan_of(app, WorkerOptions()).warnings
+    assert warning.startswith("task_routes: calls are refused")
