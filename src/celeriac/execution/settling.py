@@ -157,19 +157,30 @@ class Settling:
         """A dead letter, with a result of the bare minimum."""
         task, task_id = work.task.name, work.request.id or ""
         record = None
-        if not work.request.ignores_result(work.task.ignore_result):
+        if work.request.chord or not work.request.ignores_result(work.task.ignore_result):
             try:
                 bare = Records(self._app, self.records.now, self.records.kept, extended=False)
                 record = bare.failure(Context(id=task_id, task=task), error, None)
             except Exception:
                 logger.exception("Task %s[%s]: not even its failure can be stored", task, task_id)
         if work.acknowledged:
-            return Settled(None if record is None else Settlement(None, Verdict.DONE, record), outcome)
+            if record is None:
+                return Settled(None, outcome)
+            return self._bereaved(work, Settled(Settlement(None, Verdict.DONE, record), outcome), error)
         detail = f"it ran, and its outcome could not be settled: {_detail(error)}"
         verdict = Settlement(
             work.delivery, Verdict.DEAD, record=record, reason="unsettled", detail=detail, task=task, task_id=task_id
         )
-        return Settled(verdict, outcome)
+        return self._bereaved(work, Settled(verdict, outcome), error)
+
+    def _bereaved(self, work: Admitted, settled: Settled, error: Exception) -> Settled:
+        """With what waits for it, unless that cannot be settled either."""
+        assert settled.settlement is not None
+        try:
+            return self._counted(work.request, settled, settled.settlement.record, error)
+        except Exception:
+            logger.exception("Task %s[%s]: what waits for it cannot be ended", work.task.name, work.request.id)
+            return settled
 
     def _retried(self, work: Admitted, outcome: Retried) -> Settled:
         request = work.request

@@ -72,6 +72,24 @@ def test_an_outcome_that_cannot_be_written(app: Celery, run: Run) -> None:
     assert b"FAILURE" in settlement.record.document
 
 
+@pytest.mark.parametrize("acknowledged", [False, True])
+def test_a_member_whose_outcome_cannot_be_written_is_counted(app: Celery, acknowledged: bool) -> None:
+    """And the rest of its chain ends with it."""
+    task = app.task(failing)
+    tracer = Tracer(Settling(app, Records(app, lambda: datetime.now(UTC), counts=True)))
+    body: dict[str, Any] = {"task": "total", "args": [], "kwargs": {}, "options": {"task_id": "body"}}
+    after: dict[str, Any] = {"task": "next", "args": [], "kwargs": {}, "options": {"task_id": "2"}}
+    request = Context(
+        id="1", task=task.name, args=(object(),), kwargs={}, group="g", group_index=4, chord=body, chain=[after]
+    )
+    work = Admitted(Delivery("q", 1, b""), task, request, (object(),), {}, acknowledged=acknowledged)
+    settlement = tracer.trace(work)
+    assert settlement is not None
+    assert settlement.verdict is (Verdict.DONE if acknowledged else Verdict.DEAD)
+    assert [(member.group_id, member.task_id, member.index) for member in settlement.members] == [("g", "1", 4)]
+    assert [record.task_id for record in settlement.also] == ["2"]
+
+
 def test_a_rejected_message_is_a_dead_letter_and_a_failure(app: Celery, run: Run) -> None:
     """Nothing will run it again: `get()` must not wait for ever. Celery stores the same bytes."""
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 
+from msgspec import structs
+
 from ...brokers.base import Delivery, Settlement, Verdict
 from ...errors import CeleriacError, FencedError, OperationalError
 
@@ -45,11 +47,16 @@ def _attempts(outcome: Settlement) -> Iterator[Settlement]:
     detail = "it ran, and the broker refuses what should follow: see the worker's log"
     if outcome.delivery is None:
         if outcome.record is not None and outcome.follow_ups:
+            yield Settlement(None, record=outcome.record, members=outcome.members, also=outcome.also)
+        if outcome.record is not None and (outcome.members or outcome.also):
             yield Settlement(None, record=outcome.record)
         return
     if outcome.record is not None:
-        task_id = outcome.record.task_id
-        yield Settlement(
-            outcome.delivery, Verdict.DEAD, outcome.record, reason="unsettled", detail=detail, task_id=task_id
-        )
+        dead = Settlement(
+            outcome.delivery, Verdict.DEAD, outcome.record, members=outcome.members, also=outcome.also,
+            reason="unsettled", detail=detail, task_id=outcome.record.task_id,
+        )  # fmt: skip
+        yield dead
+        if dead.members or dead.also:
+            yield structs.replace(dead, members=(), also=())
     yield Settlement(outcome.delivery, Verdict.DEAD, reason="unsettled", detail=detail)  # the id itself may be at fault
