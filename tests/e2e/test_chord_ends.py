@@ -23,6 +23,7 @@ TASKS = """
     import os, time
     from celeriac import Celery
     from celeriac.exceptions import Reject
+    from celeriac.signals import task_prerun
 
     app = Celery("tasks", broker="@url@", backend="@url@")
     app.conf.task_max_strikes = 2
@@ -40,6 +41,11 @@ TASKS = """
         if not mended():
             os.kill(os.getpid(), 9)
         return 100
+
+    @task_prerun.connect
+    def doom(task=None, args=None, **more):
+        if task.name == "celeriac.chord_body" and "doomed" in str(args):
+            die()
 
     @app.task
     def good(x):
@@ -204,6 +210,23 @@ def test_a_chord_ends_whatever_its_member_ends_with(stage: Stage) -> None:
     notes = stage.notes()
     assert [note for note in notes if note.startswith("total")] == []
     assert len([note for note in notes if note.startswith("errback")]) == len(KINDS)
+
+
+def test_a_chord_ends_though_whatever_calls_its_body_dies(stage: Stage) -> None:
+    tasks = stage.client()
+    result = send(tasks, tasks.good.s(3), "doomed")
+    inner = chord([tasks.good.s(1), tasks.good.s(2)])(tasks.total.s("doomed") | tasks.good.s())
+    stage.node("-c", "2")
+    assert isinstance(error_of(result), WorkerLostError)
+    stage.noted(f"errback doomed {result.id}")
+    assert isinstance(error_of(inner), WorkerLostError)
+    stage.write("mended", "")
+    assert tasks.app.dead.requeue(everything=True) == 2
+    fresh = tasks.app.AsyncResult
+    until(
+        lambda: (fresh(result.id).state, fresh(inner.id).state) == ("SUCCESS",) * 2, within=20, what="both are called"
+    )
+    assert (fresh(result.id).get(), fresh(inner.id).get()) == (6, 3)
 
 
 def test_what_a_cold_shutdown_gives_back_is_not_counted(stage: Stage) -> None:

@@ -62,6 +62,21 @@ def member(app: Celery, request: Context, record: Record | None) -> tuple[Member
     )
 
 
+def whose_end(request: Context) -> Context:
+    """Whose end it is that this run cannot end by itself: that of a chord's body, where it was to call one."""
+    body = (request.args or ())[1:2]
+    if request.get("task") != FIRES or not body or not isinstance(body[0], dict):
+        return request
+    options = body[0].get("options") or {}
+    errbacks = options.get("link_error") or ()
+    return Context(
+        id=options.get("task_id") or request.id, task=FIRES, args=request.args, kwargs=request.kwargs,
+        root_id=request.root_id, parent_id=request.parent_id, delivery_info=request.delivery_info,
+        retries=request.retries, ignore_result=False, chain=[body[0]],
+        errbacks=[errbacks] if isinstance(errbacks, dict) else list(errbacks),
+    )  # fmt: skip
+
+
 def casualties(
     records: Records, request: Context, error: BaseException, traceback: str | None
 ) -> tuple[list[Record], list[Member]]:

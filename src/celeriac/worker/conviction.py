@@ -234,7 +234,7 @@ class Conviction:
         except CeleriacError:
             headers = message.headers
             request = Context(id=task_id, task=task, group=headers.get("group"), parent_id=headers.get("parent_id"))
-        return Subject(request, policy, message)
+        return Subject(members.whose_end(request), policy, message)
 
 
 def _known_types(names: Iterable[str]) -> frozenset[str]:
