@@ -9,6 +9,7 @@ from collections.abc import Callable
 from time import monotonic, sleep
 
 from ..errors import OperationalError
+from ..foundation import safe_points
 from .waiting import Closed
 
 #: Seconds between tries; each try itself takes the backend's connect timeout where nothing answers.
@@ -30,11 +31,12 @@ class Patience:
         self._away_since = None
 
     def bear(self, error: OperationalError) -> None:
-        """Pause, and return if it is worth trying again. Raises: `error`, if not."""
+        """Pause, and return if it is worth trying again. Raises: `error`, if not; what a body is owed."""
         now = monotonic()
         if self._away_since is None:
             self._away_since = now
         limit = self._away_since + LONGEST if self._deadline is None else self._deadline
         if isinstance(error, Closed) or now + PAUSE >= limit:
             raise error
+        safe_points.look()
         self._rest(PAUSE)

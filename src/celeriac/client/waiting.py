@@ -19,6 +19,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import OperationalError
+from ..foundation import safe_points
 
 if TYPE_CHECKING:
     from ..backends.base import Backend, Watch
@@ -144,10 +145,12 @@ class Waits:
 
     def _next(self, wait: Wait, deadline: float | None) -> tuple[str, bytes] | None:
         while True:
+            # Nothing is held here: a body whose time is over is told so, and whoever began the wait ends it.
+            most = min(_SLICE, safe_points.look())
             with self._lock:
                 if wait.documents:
                     return wait.documents.popleft()
-                left = _SLICE if deadline is None else min(_SLICE, deadline - monotonic())
+                left = most if deadline is None else min(most, deadline - monotonic())
                 if left <= 0:
                     return None
                 watch = self._watch

@@ -32,6 +32,18 @@ def calls_bodies(function: F) -> F:
     return function
 
 
+def at_safe_point(frame: FrameType | None) -> bool:
+    """Whether what our code raises in `frame` (`foundation.safe_points`) goes straight to the body that called it: no
+    other code of ours is left half-way, as where we call what calls us again."""
+    while frame is not None and frame.f_code not in _callers and _is_ours(frame):
+        frame = frame.f_back
+    return frame is not None and not in_our_code(frame)
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).startswith("celeriac.")
+
+
 def calls_bodies_itself(frame: FrameType) -> bool:
     """Whether this very frame is of a function so marked."""
     return frame.f_code in _callers
@@ -43,7 +55,7 @@ def in_our_code(frame: FrameType | None) -> bool:
     while frame is not None:
         if frame.f_code in _callers:
             return False
-        if frame.f_globals.get("__name__", "").startswith("celeriac."):
+        if _is_ours(frame):
             return True
         frame = frame.f_back
     return False

@@ -14,6 +14,7 @@ from celeriac.backends.registry import open_backend
 from celeriac.client.patience import Patience
 from celeriac.client.waiting import Closed, Waits
 from celeriac.errors import OperationalError
+from celeriac.foundation import safe_points
 from celeriac.wire.message import Record
 
 SOON = 20.0
@@ -96,6 +97,7 @@ class Waiting:
         self.begun = threading.Event()
 
         def run() -> None:
+            self._before()
             wait = waits.begin(task_id)
             self.begun.set()
             try:
@@ -108,6 +110,9 @@ class Waiting:
         self._thread = threading.Thread(target=run, daemon=True)
         self._thread.start()
         assert self.begun.wait(SOON)
+
+    def _before(self) -> None:
+        """In the thread."""
 
     def join(self) -> Any:
         self._thread.join(SOON)
@@ -271,6 +276,35 @@ def test_a_forked_child_waits_on_a_watch_of_its_own(waits: Waits, source: Counti
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     source.put("x")
     assert waiting.join() == ("x", b"done")
+
+
+def test_a_wait_that_ends_by_what_its_body_is_owed_leaves_nothing_behind(waits: Waits, source: Counting) -> None:
+    """Of a leader and of a sleeper: neither waits any longer, and the next one to wait leads."""
+    late = threading.Event()
+
+    class Owed(BaseException):
+        pass
+
+    def look() -> float:
+        if late.is_set():
+            raise Owed
+        return 0.05
+
+    class Body(Waiting):
+        def _before(self) -> None:
+            safe_points.run_bodies_here(look)
+
+    bodies = [Body(waits, "x"), Body(waits, "x"), Body(waits, "y")]
+    other = Waiting(waits, "z")  # runs no body
+    late.set()
+    assert [type(body.join()) for body in bodies] == [Owed] * 3
+    source.put("z")
+    assert other.join() == ("z", b"done")
+    assert not waits._waits
+    assert not waits._sleepers
+    assert source.watches[0].ids == set()
+    source.put("x")
+    assert Waiting(waits, "x").join() == ("x", b"done")
 
 
 # -- patience --------------------------------------------------------------------------------------------------------

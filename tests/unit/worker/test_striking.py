@@ -89,6 +89,20 @@ def test_it_waits_while_our_own_code_is_on_the_stack(arm: MainThread, board: Boa
         arm.call(7, calls_bodies(_ours(hit, marked=True)), (), {})
 
 
+def test_a_body_that_waits_in_our_code_is_told_at_a_safe_point(arm: MainThread, board: Board) -> None:
+    """Once, and not where it would break off more of ours than the wait that the body began."""
+    begin(arm, board, 7, time.monotonic() - 1)
+    with pytest.raises(SoftTimeLimitExceeded):
+        arm.call(7, _ours(arm.look), (), {})
+    assert board.runs(0)[0].soft == 0.0
+    assert arm.look() > 0  # after the body
+    begin(arm, board, 8, time.monotonic() - 1)
+    ours_calls_a_callback: Any = _ours(lambda: arm.look() and None)
+    arm.call(8, ours_calls_a_callback, (), {})
+    begin(arm, board, 9, time.monotonic() + 0.5)
+    assert 0 < arm.call(9, lambda: arm.look(), (), {}) <= 0.5
+
+
 def _ours(call: Callable[[], None], marked: bool = False) -> Callable[[], None]:
     """A function that looks as if it stood in one of our modules."""
     namespace: dict[str, Any] = {"__name__": identifiers.__name__, "call": call}

@@ -3,11 +3,13 @@
 SIGUSR1 raises `SoftTimeLimitExceeded` in the body: at its soft limit, or where it is terminated with this very signal.
 The signals that end a process (SIGTERM …) end it only if the board says that its present run is to end by them; else
 they came from a service manager, and the run has its grace. The supervisor sends a soft limit's signal again and again
-until the board says that it struck, so one that comes at a moment when nothing may be struck is not lost.
+until the board says that it struck, so one that comes at a moment when nothing may be struck is not lost. A body that
+waits in our own code asks at our safe points, by the same rules.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -20,7 +22,8 @@ from typing import Any
 from ...errors import SoftTimeLimitExceeded, Terminated
 from ...execution import coroutines
 from ...execution.admission import Admitted
-from ...execution.arming import calls_bodies, in_our_code
+from ...execution.arming import at_safe_point, calls_bodies, in_our_code
+from ...foundation import safe_points
 from ..supervisor.board import Desk
 from ..supervisor.deadlines import as_said
 
@@ -28,6 +31,9 @@ from ..supervisor.deadlines import as_said
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
 #: Strikes the body.
 STRIKE = signal.SIGUSR1
+
+#: Seconds between looks at safe points: of a body that may be terminated, and of one that is late already.
+_LOOK, _LATE = 1.0, 0.1
 
 
 class MainThread:
@@ -70,11 +76,25 @@ class MainThread:
             self._armed = 0
             self._frame = None
 
+    def look(self) -> float:
+        """For `safe_points`: as a signal would, had it come in the body that waits here."""
+        if not self._desk.running() or coroutines.in_loop(self._thread):
+            return math.inf
+        error = self._meant() if at_safe_point(sys._getframe()) else None
+        if error is not None:
+            self._armed, self._frame = 0, None
+            raise error
+        if not self._armed or not self._until:
+            return _LOOK
+        left = self._until - self._clock()
+        return min(left, _LOOK) if left > 0 else _LATE
+
     # -- signals -----------------------------------------------------------------------------------------------------
 
     def install(self) -> None:
         """Main thread only. What a task forks gets the system's own behaviour back."""
         signal.signal(STRIKE, self.strike)
+        safe_points.run_bodies_here(self.look)
         if not self._alone:
             for number in ENDING:
                 # A handler that may do nothing: what is ignored stays ignored in programs that a task starts.

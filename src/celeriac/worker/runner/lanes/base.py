@@ -5,7 +5,8 @@ that is free, so whatever a lane has been given runs, and is on the board. Lanes
 
 **Interruption.** `interrupt` makes the run of one receipt raise an exception that it did not ask for. It strikes that
 run only, only while its body is on the stack (`execution.arming`), and never inside our own code that the body called
-(`delay`, `get`): a lock or a connection left half-way would harm every other run. So it may have to be asked again:
+(`delay`, `get`): a lock or a connection left half-way would harm every other run. A body that waits there raises it
+itself, where nothing is held (`foundation.safe_points`). So it may have to be asked again:
 False means "not struck: it is not at a place where it may be, or it is over"; ask again a few milliseconds later, with
 the same exception object, until it is true or the run has ended. What cannot be struck at all (a blocking C call) is
 the supervisor's: it ends the process. A body may catch what struck it, as in Celery.

@@ -1,12 +1,14 @@
 """Lanes that are threads: as many as run tasks at the same time, started on demand, each with its own inbox.
 
 Each is its own arm. A strike (`PyThreadState_SetAsyncExc`) is set off while the thread is known to be in the user's
-code, and is taken back if the body has ended before it came.
+code, and is taken back if the body has ended before it came. A body that waits in our own code is owed what cannot
+strike it there, and raises it itself at our next safe point.
 """
 
 from __future__ import annotations
 
 import ctypes
+import math
 import queue
 import sys
 import threading
@@ -19,11 +21,16 @@ from typing import Any
 from ....brokers.base import Settlement
 from ....execution import coroutines
 from ....execution.admission import Admitted
-from ....execution.arming import Arm, calls_bodies, in_our_code
+from ....execution.arming import Arm, at_safe_point, calls_bodies, in_our_code
+from ....foundation import safe_points
 from .base import Ended, Tell, break_off
 
 #: `Tracer.trace`.
 Trace = Callable[[Admitted, Arm], Settlement | None]
+
+
+#: Seconds between looks at safe points, of a body with limits and of one that may only be terminated.
+_LOOK, _RARELY = 0.1, 1.0
 
 
 class ThreadLanes:
@@ -77,12 +84,18 @@ class LaneThread(threading.Thread):
         self._striking = threading.RLock()
         #: A strike was set off and has not come yet.
         self._pending = False
+        #: What could not strike in our own code, and what was raised there; both die with the armed body.
+        self._owed: BaseException | None = None
+        self._told: BaseException | None = None
+        self._limited = False
 
     def run(self) -> None:
+        safe_points.run_bodies_here(self._look)
         clock = time.monotonic
         while True:
             lane, work = self.inbox.get()
             began = clock()
+            self._limited = work.limits is not None
             try:
                 settlement = self._trace(work, self)
             except BaseException as error:
@@ -114,6 +127,7 @@ class LaneThread(threading.Thread):
                     if self._pending:
                         self._take_back()
                         self._pending = False
+                    self._owed = self._told = None
                 return
             except BaseException:  # the strike itself, and nothing else raises here
                 while self._striking._is_owned():  # type: ignore[attr-defined]
@@ -128,12 +142,27 @@ class LaneThread(threading.Thread):
                 return False
             if coroutines.interrupt(self.ident or 0, error):
                 return True
+            if self._told is error:
+                return True
             if in_our_code(self._frame()):
+                self._owed = error
                 return False
+            self._owed = None
             if not self._pending:
                 self._pending = True
                 self._set_off(error)
             return True
+
+    def _look(self) -> float:
+        """For `safe_points`, in this thread."""
+        if not self._armed or coroutines.in_loop(threading.get_ident()):
+            return math.inf
+        if self._owed is not None and at_safe_point(sys._getframe()):
+            with self._striking:
+                self._told, self._owed = self._owed, None
+            if self._told is not None:
+                raise self._told
+        return _LOOK if self._limited else _RARELY
 
     def _frame(self) -> FrameType | None:
         return sys._current_frames().get(self.ident or 0)
