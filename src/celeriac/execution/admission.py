@@ -211,7 +211,8 @@ class Admission:
             delivery, Verdict.DEAD, record=record, reason=reason, detail=str(error), task=task, task_id=task_id,
             again_after=after, again_most=often,
         )  # fmt: skip
-        return dead if after or message is None else self._bereaved(dead, message, error)
+        # With a second chance too: its FAILURE is told now, and a chord that waited for the last might do so for ever.
+        return dead if message is None else self._bereaved(dead, message, error)
 
     def _bereaved(self, dead: Settlement, message: Message, error: CeleriacError) -> Settlement:
         """With the end of what waits for it, as far as the message can be read."""

@@ -184,8 +184,6 @@ class Conviction:
         # What killed its process again and again gets no second chance by itself.
         after = 0.0 if reason == "lost" else policy.dead_letter_requeue_after
         failed = self._failed(delivery, subject, error)
-        if after:  # it may still succeed: what waits for it goes on waiting
-            failed = structs.replace(failed, members=(), also=())
         return structs.replace(
             failed,
             verdict=Verdict.DEAD,
