@@ -138,9 +138,7 @@ class QueueFull(BrokerError):
     `queue`, its `length` when it was refused, the `limit`; `hopeless` where the call alone has more messages than that.
     """
 
-    def __init__(
-        self, *args: Any, queue: str = "", length: int = 0, limit: int = 0, hopeless: bool = False
-    ) -> None:
+    def __init__(self, *args: Any, queue: str = "", length: int = 0, limit: int = 0, hopeless: bool = False) -> None:
         self.queue = queue
         self.length = length
         self.limit = limit

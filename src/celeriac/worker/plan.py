@@ -98,4 +98,3 @@ def pool_named(name: str) -> str:
     if pool == "custom" or "." in pool or ":" in pool:
         raise ImproperlyConfigured(f"pool {name!r}: a pool class of your own cannot be used here; {known}")
     raise ImproperlyConfigured(f"{name!r} is no pool; {known}")
-
