@@ -24,14 +24,17 @@ _SILENT = 1.0
 @click.option("-t", "--task", help="Name of the task, where its own backend or serializer matters.")
 @click.option("--traceback", is_flag=True, help="Print the traceback instead.")
 @click.option("--timeout", type=click.FloatRange(0), help="Wait at most so many seconds; default: until it is there.")
+@click.option("--follow", is_flag=True, help="Show how far it is meanwhile, on stderr.")
 @click.pass_obj
-def result(session: Session, task_id: str, task: str | None, traceback: bool, timeout: float | None) -> int:
+def result(
+    session: Session, task_id: str, task: str | None, traceback: bool, timeout: float | None, follow: bool
+) -> int:
     """Print the return value of the task TASK_ID, waiting for it; exit code 1 if it failed."""
     app = session.load(tasks=task is not None)
     make = app.tasks[full_name(task, app.tasks)].AsyncResult if task else app.AsyncResult
     answer = make(task_id)
     try:
-        arrived = _wait(answer, timeout)
+        arrived = _shown(answer, timeout) if follow else _wait(answer, timeout)
     except NotImplementedError as error:  # Celery's type for "no result backend is configured"
         raise click.ClickException(str(error)) from None
     if not arrived:
@@ -44,6 +47,12 @@ def result(session: Session, task_id: str, task: str | None, traceback: bool, ti
         return 0
     failure = answer.result
     raise click.ClickException(f"{answer.state}: {type(failure).__name__}: {failure} (--traceback shows where)")
+
+
+def _shown(answer: AsyncResult[Any], timeout: float | None) -> bool:
+    from .follow import follow  # who only asks for a result needs none of it
+
+    return follow(answer, timeout)
 
 
 def _wait(answer: AsyncResult[Any], timeout: float | None) -> bool:

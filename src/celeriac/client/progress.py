@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from .request import Context
 
 
+#: The state of a task that tells how far it is (`Task.progress`): Celery has no name for it, only an example.
+PROGRESS = "PROGRESS"
+
+
 def state_record(app: Celery, task_id: str | None, state: str | None, meta: Any, request: Context | None) -> Record:
     """The record of `state` with `meta` as its result. It never replaces the final state of a task that has ended.
 

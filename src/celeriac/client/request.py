@@ -77,6 +77,8 @@ class Context:
     _protected = 0
     #: `Task.replace` has put another call in its place, which ends for it.
     _replaced = False
+    #: What `Task.progress` has said of this run (`reporting`).
+    _report: Any = None
     #: Set by `retry(max_retries=...)`, so that an automatic retry behind it keeps to the same limit.
     _max_retries_override: int | None = None
 

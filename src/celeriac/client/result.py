@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from .. import states
 from ..errors import OperationalError, TimeoutError
 from ..wire import outcome, serializers
 from . import current
+from .asynchronous import AwaitableOne
+from .following import Followed
 from .joining import (
     allow_join_result,
     assert_will_not_block,
@@ -60,7 +62,7 @@ class ResultBase:
     parent: Any = None
 
 
-class AsyncResult(ResultBase, Tree, Generic[R_co]):
+class AsyncResult(ResultBase, Tree, AwaitableOne[R_co], Followed):
     """State and result of the task with this id. Celery's guide: Calling tasks; reference: `celery.result`."""
 
     TimeoutError = TimeoutError

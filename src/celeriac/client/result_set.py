@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from .. import states
 from ..errors import OperationalError, TimeoutError
 from . import current, saved_groups
+from .asynchronous import AwaitableSet
 from .joining import assert_will_not_block
 from .patience import Patience
 from .result import AsyncResult, ResultBase
@@ -25,7 +26,7 @@ __all__ = ["GroupResult", "ResultSet"]
 Result = Any
 
 
-class ResultSet(ResultBase):
+class ResultSet(ResultBase, AwaitableSet):
     """Many results. Celery's reference: `celery.result`."""
 
     _app: Celery | None = None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, ParamSpec, T
 
 from ..errors import MaxRetriesExceededError, OperationalError, Retry
 from ..foundation.identifiers import uuid4_text
-from . import calling, current, inline_hook, retrying
+from . import asynchronous, calling, current, inline_hook, reporting, retrying
 from .arguments import checker
 from .composing import Composing
 from .eager_result import EagerResult
@@ -262,6 +262,14 @@ class Task(Generic[P, R_co], Composing):
             options.update((name, value) for name, value in named.items() if value is not None)
         return calling.call(self, args, kwargs, options)
 
+    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R_co]:
+        """`delay` for coroutines: `await (await add.adelay(2, 2))` is 4. Not in Celery."""
+        return await asynchronous.send(self, args, kwargs, {})
+
+    async def aapply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> AsyncResult[R_co]:
+        """`apply_async` for coroutines, with its arguments and errors. Not in Celery."""
+        return await asynchronous.send(self, args, kwargs, options)
+
     def send_many(self, calls: Iterable[Any], **options: Any) -> list[AsyncResult[R_co]]:
         """Send many calls in as few round trips as the broker allows. Not in Celery.
 
@@ -399,6 +407,14 @@ class Task(Generic[P, R_co], Composing):
         """
         record = state_record(self.app, task_id or self.request.id, state, meta, self.request)
         self.backend.put_many((record,))
+
+    def progress(self, done: float, total: float | None = None, message: str = "") -> None:
+        """Tell how far this run is: `self.progress(3, 10, "third file")`. Call it as often as you like. Not in Celery.
+
+        Callers see `result.progress`; a stock client the state PROGRESS with current, total and message. It costs the
+        run no waiting and cannot fail it; where no result is kept, and outside of a run, it does nothing.
+        """
+        reporting.progress(self, done, total, message)
 
     def add_trail(self, result: Any) -> Any:
         """Note a result as a child of the present run, where `trail` is on."""

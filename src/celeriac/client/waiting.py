@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import OperationalError
 from ..foundation import safe_points
@@ -37,6 +37,10 @@ _PAUSE = 1.0
 
 #: Takes a document; true when nothing more is wanted. Must not block or raise.
 Take = Callable[[bytes], bool]
+
+
+#: What `next` returns where nothing has come but `nudge` was called.
+NUDGE = ("", b"")
 
 
 class Closed(OperationalError):
@@ -86,10 +90,13 @@ class Waits:
         self._waits: dict[str, list[Wait]] = {}
         self._watch: Watch | None = None
         self._idle_since = 0.0
-        self._led = False
+        #: Who reads the watch.
+        self._leader: Wait | None = None
         #: Who is inside `next` without the lead, first come first: only they can take it over.
         self._sleepers: dict[Wait, None] = {}
         self._background: _Background | None = None
+        #: What `awaiting` keeps here: the coroutines that wait.
+        self.crowd: Any = None
 
     # -- one wait --------------------------------------------------------------------------------------------
 
@@ -107,8 +114,7 @@ class Waits:
         try:
             self._add(wait, task_ids)
         except BaseException:
-            for task_id in task_ids:
-                self.drop(wait, task_id)
+            self.drop(wait, *task_ids)
             raise
 
     def _add(self, wait: Wait, task_ids: Sequence[str]) -> None:
@@ -156,9 +162,9 @@ class Waits:
                 watch = self._watch
                 if watch is None:
                     raise Closed("the result backend was closed while a result was waited for")
-                leads = not self._led
+                leads = self._leader is None
                 if leads:
-                    self._led = True
+                    self._leader = wait
                 else:
                     self._sleepers[wait] = None
             if leads:
@@ -168,26 +174,39 @@ class Waits:
 
     def end(self, wait: Wait) -> None:
         """Stop waiting. A task that nobody waits for is no longer watched."""
-        for task_id in tuple(wait.ids):
-            self.drop(wait, task_id)
+        self.drop(wait, *tuple(wait.ids))
 
-    def drop(self, wait: Wait, task_id: str) -> None:
-        """Have `wait` no longer wait for this task."""
+    def drop(self, wait: Wait, *task_ids: str) -> None:
+        """Have `wait` no longer wait for these tasks."""
+        left: list[str] = []
         with self._lock:
-            wait.ids.discard(task_id)
-            waits = self._waits.get(task_id)
-            if waits is None or wait not in waits:
+            for task_id in task_ids:
+                wait.ids.discard(task_id)
+                waits = self._waits.get(task_id)
+                if waits is None or wait not in waits:
+                    continue
+                waits.remove(wait)
+                if not waits:
+                    del self._waits[task_id]
+                    left.append(task_id)
+            if not left:
                 return
-            waits.remove(wait)
-            if waits:
-                return
-            del self._waits[task_id]
             self._idle_since = monotonic()
             watch = self._watch
         with self._watching:
-            # Somebody may have begun to wait for it in between, and then its `add` has been or will be after this.
-            if watch is not None and task_id not in self._waits:
-                watch.remove((task_id,))
+            # Somebody may have begun to wait for one in between, and then its `add` has been or will be after this.
+            left = [task_id for task_id in left if task_id not in self._waits]
+            if watch is not None and left:
+                watch.remove(left)
+
+    def nudge(self, wait: Wait) -> None:
+        """From any thread: have the `next` of this wait return NUDGE soon. Does not block."""
+        with self._lock:
+            wait.documents.append(NUDGE)
+            wait.wake()
+            watch = self._watch if self._leader is wait else None
+        if watch is not None:
+            watch.interrupt()
 
     def _read(self, watch: Watch, timeout: float) -> None:
         try:
@@ -196,7 +215,7 @@ class Waits:
                 self._deliver(arrived)
         finally:
             with self._lock:
-                self._led = False
+                self._leader = None
 
     def _sleep(self, wait: Wait, timeout: float) -> None:
         try:
@@ -207,7 +226,7 @@ class Waits:
 
     def _offer_lead(self) -> None:
         """Wake the first sleeper if nobody leads; the lock is held."""
-        if not self._led:
+        if self._leader is None:
             for sleeper in self._sleepers:
                 sleeper.wake()
                 return

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Generator
 from types import AsyncGeneratorType, CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any
 
+from ..client.result import ResultBase
 from .arming import Call, calls_bodies
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ def awaited(value: Any, call: Call | None = None) -> Any:
     """
     if isinstance(value, CoroutineType):
         value = _run(value) if call is None else call(_run, (value,), {})
+    if isinstance(value, ResultBase):  # it can be awaited, but is a value as it stands: of eager runs, or pickled
+        return value
     if isinstance(value, (AsyncGeneratorType, CoroutineType)) or hasattr(type(value), "__await__"):
         if isinstance(value, CoroutineType):
             value.close()

@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ..client import current
+from ..client import current, reporting
 from ..client.canvas.signature import Signature
 from ..client.eager_result import EagerResult
 from ..client.request import Context
@@ -55,6 +55,8 @@ def _once(tracer: Tracer, task: Task[..., Any], request: Context) -> Outcome:
     try:
         began = time.monotonic()
         result = tracer.run(task, request, request.args or (), request.kwargs or {})
+        if request._report is not None:
+            reporting.ended(request)
         tracer.leave(task, request, result, time.monotonic() - began)
         return result
     finally:

@@ -13,7 +13,7 @@ from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..brokers.base import Settlement
-from ..client import current
+from ..client import current, reporting
 from ..client.lazy import LazyTask
 from ..client.proxy import Proxy
 from ..client.request import Context
@@ -108,6 +108,8 @@ class Tracer:
         task, request = work.task, work.request
         if os.getpid() != self._pid:
             end_child(result)
+        if request._report is not None:
+            reporting.ended(request)
         settlement = self._settling.settle(work, result)
         if settlement.outcome is not result:  # the value could not be written, say
             result = settlement.outcome

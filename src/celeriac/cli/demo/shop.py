@@ -36,5 +36,5 @@ def print_labels(self: Any, count: int) -> str:
     """Takes longer, and says how far it is."""
     for done in range(1, count + 1):
         time.sleep(0.15)
-        self.update_state(state="PROGRESS", meta={"done": done, "of": count})
+        self.progress(done, count)
     return f"{count} labels printed"

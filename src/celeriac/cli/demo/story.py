@@ -150,7 +150,7 @@ def _watch(orders: list[Order], process: subprocess.Popen[bytes]) -> str:
 
 def _note(state: str, value: Any) -> str:
     if state == "PROGRESS" and isinstance(value, dict):  # the state may be older than the value
-        return "{bar:<20} {done}/{of}".format(bar="#" * (20 * value["done"] // value["of"]), **value)
+        return "{bar:<20} {current}/{total}".format(bar="#" * (20 * value["current"] // value["total"]), **value)
     if isinstance(value, BaseException):
         text = f"{type(value).__name__}: {value}"
         return f"{text}; again in 1 s" if state == states.RETRY else text
