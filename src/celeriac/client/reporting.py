@@ -16,6 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from ..wire.message import Record
+from . import current
 from .progress import PROGRESS, state_record
 
 if TYPE_CHECKING:
@@ -42,10 +43,21 @@ def progress(task: Task[..., Any], done: Any, total: Any, message: Any) -> None:
         return
     if request.is_eager and not task.store_eager_result:
         return
-    report = request._report
+    owner = _owner(request)
+    report = owner._report
     if not isinstance(report, Report):
-        report = request._report = Report(task, request)
+        report = owner._report = Report(task, owner)
     _desk.note(report, meta)
+
+
+def _owner(request: Context) -> Context:
+    """The request that the worker entered: a task that calls itself directly goes on with a copy, which nobody ends."""
+    owner, run = request, current.running()
+    while run is not None:
+        if run.request.id == request.id:
+            owner = run.request
+        run = run.outer
+    return owner
 
 
 def ended(request: Context) -> None:

@@ -86,7 +86,12 @@ def test_nothing_is_written_after_the_end(app: Celery, task: Task[..., Any], wri
         app.backend.put_many([Record("x", outcome.document("x", "RETRY", ValueError("again")), final=False)])
         task.progress(3)  # a new run, so far as anybody knows
         until(lambda: app.AsyncResult("x").progress == Progress(3))
+        reporting.ended(request)
     assert [meta["current"] for _, meta in written if "current" in meta] == [1, 3]
+    with run(task, "y") as request:
+        task()  # it calls itself: the same run, ended with it
+        assert request._report is not None
+        reporting.ended(request)
 
 
 def test_where_nobody_could_read_it_nothing_is_done(app: Celery, task: Task[..., Any], written: list[Any]) -> None:
