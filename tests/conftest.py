@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from celeriac.client import current
 from tests.processes import Node, Process
 from tests.proxy import Proxy
 from tests.servers import RedisServer
@@ -31,6 +34,25 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "home"
     monkeypatch.setenv("CELERIAC_HOME", str(home))
     return home
+
+
+def _own_shared_tasks() -> Iterator[None]:
+    """Tasks are shared with every app that is made later in the process, in Celery as here: tests must not meet those
+    of others. Celery's built-in ones are loaded before, so that they are not taken for a test's."""
+    ours = dict(current._finalizers)
+    state = sys.modules.get("celery._state")
+    if state is not None:
+        importlib.import_module("celery.app.builtins")
+    theirs = set(state._on_app_finalizers) if state is not None else set()
+    yield
+    current._finalizers.clear()
+    current._finalizers.update(ours)
+    if state is not None:
+        state._on_app_finalizers.intersection_update(theirs)
+
+
+_shared_by_a_module = pytest.fixture(scope="module", autouse=True, name="_shared_by_a_module")(_own_shared_tasks)
+_shared_by_a_test = pytest.fixture(autouse=True, name="_shared_by_a_test")(_own_shared_tasks)
 
 
 @pytest.fixture(scope="module")
