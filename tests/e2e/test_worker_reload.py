@@ -112,8 +112,10 @@ def test_a_change_of_the_source_reloads(stage: Stage) -> None:
 def test_stacks_of_every_process_even_from_a_busy_loop(stage: Stage) -> None:
     node = stage.node("-c", "2")
     tasks = stage.client()
-    tasks.spin.delay()
-    until((stage.folder / "began").exists, what="a task runs")
+    began = stage.folder / "began"
+    for _ in range(2):
+        tasks.spin.delay()
+    until(lambda: began.exists() and began.stat().st_size == 2, what="both runners are there and busy")
     node.signal(signal.SIGUSR1)
     node.expect(r"stacks of runner 1 \(process \d+\)")
     node.expect(r'tasks\.py", line \d+ in spin')
