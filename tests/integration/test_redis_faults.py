@@ -309,6 +309,18 @@ def receive_healed(proxy: LossyProxy, consumer: RedisConsumer) -> Turn:
         return receive_at_last(consumer)
 
 
+def _write_its_log_anew(server: RedisServer) -> None:
+    """Redis 7.0.15 cuts a log that ends within a transaction in its middle, and the restart after the next replays that
+    half: what follows a message comes twice then, and no client can help it (docs/architecture.md)."""
+    server.ask("BGREWRITEAOF")
+
+    def written() -> bool:
+        facts = server.ask("INFO", "persistence")
+        return b"aof_rewrite_in_progress:0" in facts and b"aof_rewrite_scheduled:0" in facts
+
+    until(written, within=20, what="the log has been written anew")
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_server_is_killed_again_and_again(new_redis: Callable[..., RedisServer], seed: int) -> None:
     """`appendfsync always`: what was answered is on disk."""
@@ -337,6 +349,7 @@ def test_the_server_is_killed_again_and_again(new_redis: Callable[..., RedisServ
         while not wait([running], timeout=0.05 + rng.random() / 10).done:
             server.kill()
             server.start()
+            _write_its_log_anew(server)
             kills += 1
             if kills == 6:
                 enough.set()
